@@ -1,0 +1,1 @@
+//! Criterion benchmarks of the trainer, the exporter and the runtime.

@@ -1,0 +1,1 @@
+//! Freezes a trained Glow.

@@ -1,0 +1,2 @@
+//! The program `glow`.
+fn main() {}

@@ -1,0 +1,105 @@
+//! From a file to the pixels that the model takes.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use super::ImageShape;
+use super::fit::{self, Misfit, Raw};
+
+/// Larger files are refused unread.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Images that decode to more are refused undecoded.
+const MAX_DECODED_BYTES: u64 = 512 << 20;
+/// The longest side of an image, in pixels.
+const MAX_SIDE: u32 = 65_535;
+
+/// Why one file cannot be used; the text follows the file's name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    #[error("cannot be read as an image: {0}")]
+    Unreadable(String),
+}
+
+impl From<ImageError> for Unusable {
+    fn from(error: ImageError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Unusable {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+/// Reads the image in `file` and fits it to `shape`.
+pub(super) fn load(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
+    // A decoder that panics at a malformed file makes that file unreadable and no more.
+    catch_unwind(AssertUnwindSafe(|| decode(file, shape)))
+        .unwrap_or_else(|_| Err(Unusable::Unreadable("the decoder panicked".into())))
+}
+
+fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
+    let bytes = read(file)?;
+    // The content decides, as files with the extension of another format are common.
+    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
+    if reader.format().is_none()
+        && let Ok(format) = ImageFormat::from_path(file)
+    {
+        reader.set_format(format);
+    }
+    if reader.format() == Some(ImageFormat::Jpeg) && !super::jpeg::is_complete(&bytes) {
+        return Err(Unusable::Unreadable("the file ends before the image".into()));
+    }
+
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder()?;
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+
+    // What the header says is enough to refuse, which spares decoding a folder of misfits. The
+    // check below sees the image the right way up; this one must let both ways pass.
+    let (width, height) = decoder.dimensions();
+    let (width, height) = (width as usize, height as usize);
+    let channels = if decoder.color_type().has_color() { 3 } else { 1 };
+    let orientation = decoder.orientation()?;
+    fit::check(height, width, channels, shape)
+        .or_else(|misfit| fit::check(width, height, channels, shape).map_err(|_| misfit))?;
+
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let pixels = match channels {
+        1 => image.into_luma8().into_raw(),
+        _ => image.into_rgb8().into_raw(),
+    };
+    let raw = Raw {
+        pixels: &pixels,
+        height,
+        width,
+        channels,
+    };
+    Ok(fit::fit(raw, shape)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(Unusable::Unreadable(format!("{length} bytes are too many")));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    // The file may grow while it is read.
+    BufReader::new(file).take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,93 @@
+//! `KIND:PATH`, the way a data set is named on the command line.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::DataError;
+
+/// The kinds of data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKind {
+    /// A folder tree of images; its first-level sub-folders are classes.
+    Images,
+    /// The binary version of CIFAR-10: `data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin`.
+    Cifar10,
+    /// MNIST or a set in its form: idx files, gzipped or not.
+    Mnist,
+    /// CelebA: the folder that holds `images` or `img_align_celeba`. Its attributes are no classes.
+    Celeba,
+}
+
+impl DataKind {
+    /// Every kind, in the order in which messages list them.
+    pub const ALL: [Self; 4] = [Self::Images, Self::Cifar10, Self::Mnist, Self::Celeba];
+
+    /// The name before the colon.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Cifar10 => "cifar10",
+            Self::Mnist => "mnist",
+            Self::Celeba => "celeba",
+        }
+    }
+}
+
+/// A data set on disk: what kind it is and the folder it is in. Parsed from `KIND:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSpec {
+    /// How to read the folder.
+    pub kind: DataKind,
+    /// The folder.
+    pub path: PathBuf,
+}
+
+impl FromStr for DataSpec {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        // Only the first colon separates: a path may hold more of them.
+        let parsed = text.split_once(':').and_then(|(kind, path)| {
+            let kind = DataKind::ALL.into_iter().find(|k| k.name() == kind)?;
+            (!path.is_empty()).then(|| Self {
+                kind,
+                path: path.into(),
+            })
+        });
+        parsed.ok_or_else(|| DataError::Spec { text: text.into() })
+    }
+}
+
+impl fmt::Display for DataSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.name(), self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_it_displays() {
+        for kind in DataKind::ALL {
+            let text = format!("{}:some/folder:with colon", kind.name());
+            let spec: DataSpec = text.parse().unwrap();
+            assert_eq!(spec.kind, kind);
+            assert_eq!(spec.path, PathBuf::from("some/folder:with colon"));
+            assert_eq!(spec.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn lists_the_kinds_when_it_cannot_parse() {
+        for text in ["", "photos", "imagenet:x", "images:", ":x", "Images:x"] {
+            let message = text.parse::<DataSpec>().unwrap_err().to_string();
+            assert!(
+                message.contains("images:, cifar10:, mnist:, celeba:"),
+                "{text}: {message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a Glow *is*, without any tensor library: hyperparameters, latent shapes, parameter names and
+//! shapes, the checkpoint and bundle formats and their validation, and the paper's presets.
+//!
+//! Glow is the flow of Kingma & Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions"
+//! (2018). `glow-train`, `glow-export` and `glow-runtime` all take their facts about it from here, so
+//! that each is written once.
+//!
+//! ```
+//! use glow_models::{Config, LatentShape};
+//!
+//! let config = Config::preset("cifar10")?;
+//! assert_eq!((config.model.levels, config.model.depth, config.model.hidden), (3, 32, 512));
+//! assert_eq!(config.model.latent_shapes()[0], LatentShape { channels: 6, height: 16, width: 16 });
+//! # Ok::<(), glow_models::ConfigError>(())
+//! ```
+mod architecture;
+mod atomic;
+mod bundle;
+mod checkpoint;
+mod config;
+mod fields;
+mod latent;
+mod parameters;
+mod tensors;
+mod training;
+
+pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
+pub use atomic::write_atomically;
+pub use bundle::{
+    Bundle, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE, Manifest, Precision,
+    Provenance, WEIGHTS_FILE, Weights,
+};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
+pub use config::{Config, ConfigError, Data, preset_names};
+pub use fields::Field;
+pub use latent::{LatentShape, LevelShape};
+pub use parameters::{Dtype, Parameter, Role};
+pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
+pub use training::{Optimizer, Training};
