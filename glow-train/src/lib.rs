@@ -1,1 +1,23 @@
-//! Trains a Glow.
+//! Trains a Glow (Kingma & Dhariwal 2018) on tch.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`flow`] | the model: every layer in both directions, with its log-determinant |
+//! | [`data`] | images as batches, decoded ahead on threads of their own |
+//! | [`trainer`] | one model in training: a step, a validation, a checkpoint |
+//! | [`run`] | the loop over a run's folder |
+//! | [`device`] | CPU or CUDA, chosen at run time |
+//!
+//! The program `glow-train` is a thin shell over [`run::train`] and [`run::evaluate`].
+pub mod data;
+pub mod device;
+mod error;
+pub mod flow;
+pub mod metrics;
+pub mod optimizer;
+mod progress;
+pub mod run;
+pub mod trainer;
+
+pub use error::TrainError;
+pub use trainer::Trainer;

@@ -4,8 +4,9 @@ use crate::{Config, ConfigError, Dtype, Parameter, Role, TensorBytes, TensorFile
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -123,6 +124,8 @@ pub enum CheckpointError {
 pub struct Checkpoint {
     path: PathBuf,
     bytes: Vec<u8>,
+    /// Where each tensor's data lies in `bytes`.
+    places: HashMap<String, Range<usize>>,
     meta: CheckpointMeta,
 }
 
@@ -191,8 +194,16 @@ impl Checkpoint {
             let reason = format!("{} tensors where its architecture has {expected}", tensors.len());
             return Err(foreign(reason));
         }
-        drop(tensors);
-        Ok(Self { path: path.into(), bytes, meta })
+        let start = bytes.as_ptr() as usize;
+        let places = tensors
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| {
+                let begin = view.data().as_ptr() as usize - start;
+                (name, begin..begin + view.data().len())
+            })
+            .collect();
+        Ok(Self { path: path.into(), bytes, places, meta })
     }
 
     /// The configuration and position.
@@ -205,11 +216,10 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The little-endian bytes of a parameter's tensor in a group, row-major; `None` if the
-    /// architecture has no such parameter.
-    pub fn bytes(&self, group: Group, parameter: &str) -> Option<Vec<u8>> {
-        let tensors = SafeTensors::deserialize(&self.bytes).ok()?;
-        tensors.tensor(&group.tensor_name(parameter)).ok().map(|view| view.data().to_vec())
+    /// The little-endian bytes of a parameter's tensor in a group, row-major; `None` if the group has no
+    /// such parameter.
+    pub fn bytes(&self, group: Group, parameter: &str) -> Option<&[u8]> {
+        self.places.get(&group.tensor_name(parameter)).map(|place| &self.bytes[place.clone()])
     }
 
     /// Calls `take` with every tensor of a group, in the architecture's order.
@@ -221,12 +231,9 @@ impl Checkpoint {
         group: Group,
         mut take: impl FnMut(&Parameter, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let tensors = SafeTensors::deserialize(&self.bytes).expect("checked when it was opened");
         for parameter in self.meta.config.model.parameters() {
-            if group.holds(parameter.role) {
-                let view =
-                    tensors.tensor(&group.tensor_name(&parameter.name)).expect("checked when it was opened");
-                take(&parameter, view.data())?;
+            if let Some(bytes) = self.bytes(group, &parameter.name) {
+                take(&parameter, bytes)?;
             }
         }
         Ok(())

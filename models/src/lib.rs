@@ -19,8 +19,10 @@ mod bundle;
 mod checkpoint;
 mod config;
 mod fields;
+mod grid;
 mod latent;
 mod parameters;
+mod pixels;
 mod tensors;
 mod training;
 
@@ -33,7 +35,9 @@ pub use bundle::{
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
 pub use config::{Config, ConfigError, Data, preset_names};
 pub use fields::Field;
+pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
+pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
 pub use training::{Optimizer, Training};

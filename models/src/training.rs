@@ -41,6 +41,8 @@ hyperparameters! {
         steps: u64 = 0,
         /// Largest norm of the whole gradient; larger ones are scaled down to it; 0 for no limit.
         clip_grad_norm: f64 = 0.0,
+        /// Weight of the classifier's cross-entropy, in bits, in the loss of a model with classes.
+        weight_y: f64 = 0.01,
         /// Seed of the initialisation, the order of the data, flips and noise.
         seed: u64 = 0,
         /// Whether training images are flipped left to right at random.
@@ -53,6 +55,8 @@ hyperparameters! {
         validate_images: usize = 0,
         /// Steps between sample grids; 0 for none.
         sample_every: u64 = 1000,
+        /// Images on a sample grid.
+        sample_images: usize = 36,
         /// Temperature of the sample grids.
         sample_temperature: f64 = 0.7,
         /// Steps between checkpoints.

@@ -93,10 +93,7 @@ fn spans(from: usize, to: usize) -> Vec<Span> {
         let (start, end) = (i * from, (i + 1) * from);
         let (first, last) = (start / to, (end - 1) / to);
         let overlap = |s: usize| end.min((s + 1) * to) - start.max(s * to);
-        Span {
-            first,
-            weights: (first..=last).map(|s| overlap(s) as f32 / from as f32).collect(),
-        }
+        Span { first, weights: (first..=last).map(|s| overlap(s) as f32 / from as f32).collect() }
     };
     (0..to).map(span).collect()
 }

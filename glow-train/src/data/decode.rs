@@ -1,10 +1,11 @@
 //! From a file to the pixels that the model takes.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::ImageShape;
@@ -67,29 +68,32 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
 
-    // What the header says is enough to refuse, which spares decoding a folder of misfits. The
-    // check below sees the image the right way up; this one must let both ways pass.
+    // What the header says is enough to refuse, which spares decoding a folder of misfits.
     let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
+    // Metadata that cannot be read is no reason to lose the image.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let (width, height) = if is_turned(orientation) {
+        (height as usize, width as usize)
+    } else {
+        (width as usize, height as usize)
+    };
     let channels = if decoder.color_type().has_color() { 3 } else { 1 };
-    let orientation = decoder.orientation()?;
-    fit::check(height, width, channels, shape)
-        .or_else(|misfit| fit::check(width, height, channels, shape).map_err(|_| misfit))?;
+    fit::check(height, width, channels, shape)?;
 
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    let (width, height) = (image.width() as usize, image.height() as usize);
     let pixels = match channels {
         1 => image.into_luma8().into_raw(),
         _ => image.into_rgb8().into_raw(),
     };
-    let raw = Raw {
-        pixels: &pixels,
-        height,
-        width,
-        channels,
-    };
+    let raw = Raw { pixels: &pixels, height, width, channels };
     Ok(fit::fit(raw, shape)?)
+}
+
+/// Whether the orientation exchanges height and width.
+fn is_turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
@@ -100,6 +104,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
     }
     let mut bytes = Vec::with_capacity(length as usize);
     // The file may grow while it is read.
-    BufReader::new(file).take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

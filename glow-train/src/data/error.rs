@@ -142,9 +142,6 @@ pub enum DataError {
 impl DataError {
     /// For `map_err` on input and output that concerns `path`.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        |source| Self::Read {
-            path: path.into(),
-            source,
-        }
+        |source| Self::Read { path: path.into(), source }
     }
 }

@@ -1,7 +1,9 @@
 //! Making an image of any size into one that the model takes, or saying why not.
 
-use super::ImageShape;
+use std::path::Path;
+
 use super::area::{self, Crop};
+use super::{DataError, ImageShape};
 
 /// Decoded pixels in (row, column, channel) order, gray or RGB.
 #[derive(Clone, Copy)]
@@ -16,31 +18,31 @@ pub(super) struct Raw<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Misfit {
     #[error("is {width}×{height} pixels, smaller than the model's {model}")]
-    TooSmall {
-        height: usize,
-        width: usize,
-        model: ImageShape,
-    },
+    TooSmall { height: usize, width: usize, model: ImageShape },
     #[error("is grayscale, and the model takes RGB")]
     Gray,
 }
 
+impl Misfit {
+    /// The error for a data set whose `count` images, the first of them in `file`, are all misfits.
+    pub fn of_all(self, file: &Path, count: usize) -> DataError {
+        let file = file.into();
+        match self {
+            Self::Gray => DataError::Gray { file, count },
+            Self::TooSmall { height, width, model } => {
+                DataError::TooSmall { file, height, width, model, count }
+            }
+        }
+    }
+}
+
 /// Whether an image of these dimensions can be fitted to `shape`; needs no pixels.
-pub(super) fn check(
-    height: usize,
-    width: usize,
-    channels: usize,
-    shape: ImageShape,
-) -> Result<(), Misfit> {
+pub(super) fn check(height: usize, width: usize, channels: usize, shape: ImageShape) -> Result<(), Misfit> {
     if channels < shape.channels {
         return Err(Misfit::Gray);
     }
     if height < shape.height || width < shape.width {
-        return Err(Misfit::TooSmall {
-            height,
-            width,
-            model: shape,
-        });
+        return Err(Misfit::TooSmall { height, width, model: shape });
     }
     Ok(())
 }
@@ -49,11 +51,7 @@ pub(super) fn check(
 pub(super) fn fit(raw: Raw<'_>, shape: ImageShape) -> Result<Vec<u8>, Misfit> {
     check(raw.height, raw.width, raw.channels, shape)?;
     if raw.channels > shape.channels {
-        let gray = Raw {
-            pixels: &luma(raw.pixels),
-            channels: 1,
-            ..raw
-        };
+        let gray = Raw { pixels: &luma(raw.pixels), channels: 1, ..raw };
         return fit(gray, shape);
     }
     if (raw.height, raw.width) == (shape.height, shape.width) {
@@ -86,23 +84,14 @@ mod tests {
 
     #[test]
     fn rgb_becomes_gray() {
-        let raw = Raw {
-            pixels: &[255, 0, 0, 0, 255, 0, 0, 0, 255, 77, 77, 77],
-            height: 2,
-            width: 2,
-            channels: 3,
-        };
+        let raw =
+            Raw { pixels: &[255, 0, 0, 0, 255, 0, 0, 0, 255, 77, 77, 77], height: 2, width: 2, channels: 3 };
         assert_eq!(fit(raw, shape(2, 2, 1)).unwrap(), [76, 150, 29, 77]);
     }
 
     #[test]
     fn neither_enlarges_nor_colours() {
-        let raw = Raw {
-            pixels: &[0; 4 * 8],
-            height: 4,
-            width: 8,
-            channels: 1,
-        };
+        let raw = Raw { pixels: &[0; 4 * 8], height: 4, width: 8, channels: 1 };
         assert_eq!(fit(raw, shape(4, 4, 3)), Err(Misfit::Gray));
         let model = shape(6, 6, 1);
         let misfit = fit(raw, model).unwrap_err();

@@ -78,10 +78,7 @@ impl ImageShape {
         }
         if self.channels != 1 && self.channels != 3 {
             return Err(DataError::Option {
-                problem: format!(
-                    "{} channels: give 1 for gray or 3 for RGB",
-                    self.channels
-                ),
+                problem: format!("{} channels: give 1 for gray or 3 for RGB", self.channels),
             });
         }
         Ok(())
@@ -164,8 +161,8 @@ pub struct OpenOptions {
     /// The part of the images set aside for validation, at least 0 and below 1, where the data set
     /// has no test set of its own. Whatever it is, each part gets one image or more. Default 0.1.
     pub validation_fraction: f64,
-    /// Chooses which images are set aside; together with their names it decides, so that neither
-    /// the order of files nor new ones move an old image across by much. Default 0.
+    /// Decides, together with the images' names alone, which of them are set aside: where images
+    /// are added to a folder, nearly all others stay in their part. Default 0.
     pub seed: u64,
     /// Image folders whose decoded pixels fit into this many bytes are decoded once, at opening;
     /// larger ones are decoded again each time they are needed. Default 2 GiB.
@@ -174,11 +171,7 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self {
-            validation_fraction: 0.1,
-            seed: 0,
-            cache_bytes: 2 << 30,
-        }
+        Self { validation_fraction: 0.1, seed: 0, cache_bytes: 2 << 30 }
     }
 }
 
@@ -195,11 +188,7 @@ impl Default for OpenOptions {
 /// # Errors
 /// If the folder or its files are missing, malformed or hold no image that the model can take, or
 /// if `shape` or `options` make no sense. See [`DataError`].
-pub fn open(
-    spec: &DataSpec,
-    shape: ImageShape,
-    options: &OpenOptions,
-) -> Result<Splits, DataError> {
+pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result<Splits, DataError> {
     shape.check()?;
     if !(0.0..1.0).contains(&options.validation_fraction) {
         return Err(DataError::Option {

@@ -50,10 +50,7 @@ impl SkippedReport {
             return;
         }
         if inner.first.len() < NAMED {
-            let image = SkippedImage {
-                file: file.into(),
-                reason: reason.to_string(),
-            };
+            let image = SkippedImage { file: file.into(), reason: reason.to_string() };
             eprintln!("warning: skipped {image}");
             inner.first.push(image);
         } else if inner.files.len() == NAMED + 1 {

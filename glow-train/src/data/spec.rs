@@ -50,10 +50,7 @@ impl FromStr for DataSpec {
         // Only the first colon separates: a path may hold more of them.
         let parsed = text.split_once(':').and_then(|(kind, path)| {
             let kind = DataKind::ALL.into_iter().find(|k| k.name() == kind)?;
-            (!path.is_empty()).then(|| Self {
-                kind,
-                path: path.into(),
-            })
+            (!path.is_empty()).then(|| Self { kind, path: path.into() })
         });
         parsed.ok_or_else(|| DataError::Spec { text: text.into() })
     }
@@ -84,10 +81,7 @@ mod tests {
     fn lists_the_kinds_when_it_cannot_parse() {
         for text in ["", "photos", "imagenet:x", "images:", ":x", "Images:x"] {
             let message = text.parse::<DataSpec>().unwrap_err().to_string();
-            assert!(
-                message.contains("images:, cifar10:, mnist:, celeba:"),
-                "{text}: {message}"
-            );
+            assert!(message.contains("images:, cifar10:, mnist:, celeba:"), "{text}: {message}");
         }
     }
 }

@@ -1,0 +1,152 @@
+//! The command line: a flag for every hyperparameter, made from their declarations.
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use glow_models::{Config, preset_names};
+use glow_train::device::DeviceChoice;
+use std::path::PathBuf;
+
+const TRAIN_EXAMPLE: &str = "Examples:
+  glow-train --preset cifar10 --data cifar10:cifar-10-batches-bin --out runs/cifar10
+  glow-train --data images:photos --height 64 --width 64 --levels 4 --n-bits 5 --out runs/photos
+  glow-train --out runs/photos --resume --steps 20000";
+const EVAL_EXAMPLE: &str = "Example:
+  glow-train eval runs/cifar10 --data cifar10:cifar-10-batches-bin --draws 4";
+
+/// The whole command line.
+pub fn command() -> Command {
+    let device = Arg::new("device")
+        .long("device")
+        .value_name("DEVICE")
+        .default_value("auto")
+        .value_parser(|text: &str| text.parse::<DeviceChoice>())
+        .help("auto, cpu, cuda or cuda:INDEX");
+    let mut command = Command::new("glow-train")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Trains a Glow, a reversible generative model, on images")
+        .after_help(TRAIN_EXAMPLE)
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .arg(
+            Arg::new("preset")
+                .long("preset")
+                .value_parser(preset_names())
+                .conflicts_with_all(["config", "resume"])
+                .help("Start from one of the paper's configurations"),
+        )
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("resume")
+                .help("Start from a TOML file such as a run's config.toml"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .required(true)
+                .help("The run's folder: checkpoints, metrics.jsonl, samples"),
+        )
+        .arg(
+            Arg::new("resume")
+                .long("resume")
+                .action(ArgAction::SetTrue)
+                .help("Go on from the latest checkpoint in --out; flags change its configuration"),
+        )
+        .arg(device.clone());
+    for (table, fields) in Config::fields() {
+        for field in fields {
+            let long = field.name.replace('_', "-");
+            let heading = match table {
+                "model" => "Model",
+                "training" => "Training",
+                _ => "Data",
+            };
+            // The declaration's default is Rust; the quotes and paths of it say nothing here.
+            let default = field.default.rsplit("::").next().unwrap_or(field.default).to_lowercase();
+            let mut help = field.doc.trim().to_string();
+            if field.name != "data" {
+                help = format!("{help} [default: {default}]");
+            }
+            command = command.arg(
+                Arg::new(field.name)
+                    .long(long)
+                    .value_name("VALUE")
+                    .allow_hyphen_values(true)
+                    .help(help)
+                    .help_heading(heading),
+            );
+        }
+    }
+    command.subcommand(
+        Command::new("eval")
+            .about("Bits/dim of a checkpoint on a data set")
+            .after_help(EVAL_EXAMPLE)
+            .arg(
+                Arg::new("run")
+                    .value_name("RUN_OR_CHECKPOINT")
+                    .value_parser(value_parser!(PathBuf))
+                    .required(true)
+                    .help("A run's folder (its best checkpoint) or a checkpoint file"),
+            )
+            .arg(
+                Arg::new("data")
+                    .long("data")
+                    .value_name("KIND:PATH")
+                    .help("The data set [default: the run's own]"),
+            )
+            .arg(
+                Arg::new("split")
+                    .long("split")
+                    .value_parser(["validation", "train"])
+                    .default_value("validation")
+                    .help("Which part of it"),
+            )
+            .arg(
+                Arg::new("weights")
+                    .long("weights")
+                    .value_parser(["averaged", "raw"])
+                    .default_value("averaged")
+                    .help("The averaged weights or the optimiser's own"),
+            )
+            .arg(
+                Arg::new("draws")
+                    .long("draws")
+                    .value_parser(value_parser!(u64).range(1..=10_000))
+                    .default_value("1")
+                    .help("Dequantization draws an image"),
+            )
+            .arg(
+                Arg::new("images")
+                    .long("images")
+                    .value_parser(value_parser!(usize))
+                    .default_value("0")
+                    .help("Images used, from the first; 0 for all"),
+            )
+            .arg(device),
+    )
+}
+
+/// The hyperparameters that flags set, with their values.
+pub fn overrides(matches: &ArgMatches) -> impl Iterator<Item = (&'static str, &String)> {
+    Config::fields()
+        .into_iter()
+        .flat_map(|(_, fields)| fields)
+        .filter_map(|field| Some((field.name, matches.get_one::<String>(field.name)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_has_every_hyperparameter() {
+        command().debug_assert();
+        let matches = command()
+            .try_get_matches_from(["glow-train", "--out", "x", "--depth", "4", "--lr", "-1"])
+            .unwrap();
+        let found: Vec<_> = overrides(&matches).map(|(name, value)| (name, value.as_str())).collect();
+        assert_eq!(found, [("depth", "4"), ("lr", "-1")]);
+    }
+}

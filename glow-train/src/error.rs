@@ -1,0 +1,91 @@
+//! What can go wrong in a run.
+use crate::data::DataError;
+use crate::device::DeviceError;
+use glow_models::{Architecture, CheckpointError, ConfigError};
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A run that cannot start or go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The data set cannot be used.
+    #[error("the data set cannot be used")]
+    Data(#[from] DataError),
+    /// The device cannot be used.
+    #[error("the device cannot be used")]
+    Device(#[from] DeviceError),
+    /// A checkpoint cannot be used.
+    #[error("cannot go on from the checkpoint")]
+    Checkpoint(#[from] CheckpointError),
+    /// A file of the run cannot be written.
+    #[error("cannot write {path}; what was saved before still stands")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A sample grid cannot be written.
+    #[error("cannot write the picture {path}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+    /// A file of the run cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder already holds a run.
+    #[error("{path} already holds a run: go on with it by --resume, or choose another --out")]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The checkpoint is of another architecture.
+    #[error(
+        "{path} holds another model than the one asked for:\n  there: {checkpoint:?}\n  asked: {asked:?}"
+    )]
+    OtherArchitecture {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Its architecture.
+        checkpoint: Box<Architecture>,
+        /// The architecture asked for.
+        asked: Box<Architecture>,
+    },
+    /// The data set has more classes than the model.
+    #[error(
+        "the data set has {data} classes, the model {model}: set --classes {data}, or 0 for an unconditional model"
+    )]
+    Classes {
+        /// Classes of the data set.
+        data: usize,
+        /// Classes of the model.
+        model: usize,
+    },
+    /// Training diverged.
+    #[error(
+        "at step {step}, loss or gradient were not finite for {skipped} steps in a row, first in {parameter}; \
+         no such step was taken and the last checkpoint is good: go on from it with a lower --lr or with \
+         --clip-grad-norm"
+    )]
+    Diverged {
+        /// Steps done.
+        step: u64,
+        /// Steps skipped in a row.
+        skipped: u64,
+        /// The first parameter whose gradient was not finite.
+        parameter: String,
+    },
+}

@@ -1,0 +1,143 @@
+//! The program `glow-train`; see `--help`.
+mod cli;
+
+use anyhow::{Context, Result};
+use clap::ArgMatches;
+use glow_models::{Checkpoint, Config, Weights, find_checkpoint};
+use glow_train::device::DeviceChoice;
+use glow_train::run::{self, Outcome, RunFolder};
+use glow_train::{TrainError, Trainer};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn main() -> ExitCode {
+    let matches = cli::command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("eval", matches)) => eval(matches),
+        _ => train(&matches),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("glow-train: {error:#}");
+            // Wrong use is told from failure, as for flags that do not exist.
+            let usage = error.downcast_ref::<UsageError>().is_some();
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// What the user asked for cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+fn path(matches: &ArgMatches, name: &str) -> PathBuf {
+    matches.get_one::<PathBuf>(name).expect("required by the command line").clone()
+}
+
+fn device(matches: &ArgMatches) -> Result<tch::Device> {
+    let choice = matches.get_one::<DeviceChoice>("device").expect("it has a default");
+    let device = choice.open()?;
+    eprintln!("device: {device:?}");
+    Ok(device)
+}
+
+fn train(matches: &ArgMatches) -> Result<()> {
+    let out = path(matches, "out");
+    let resume = matches.get_flag("resume");
+    let mut config = if resume {
+        let latest = RunFolder::new(&out).latest();
+        Checkpoint::open(&latest).map_err(TrainError::from)?.meta().config.clone()
+    } else if let Some(preset) = matches.get_one::<String>("preset") {
+        Config::preset(preset)?
+    } else if let Some(file) = matches.get_one::<PathBuf>("config") {
+        Config::load(file)?
+    } else {
+        Config::default()
+    };
+    for (name, value) in cli::overrides(matches) {
+        config.set(name, value).map_err(usage)?;
+    }
+    config.validate().map_err(usage)?;
+    if config.data.data.is_empty() {
+        return Err(
+            UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
+        );
+    }
+    let device = device(matches)?;
+    let stop = stop_on_ctrl_c()?;
+    let outcome = run::train(config, &out, resume, device, &stop)?;
+    report(&outcome, &out.display().to_string());
+    Ok(())
+}
+
+/// A configuration error as wrong use, with all of its causes.
+fn usage(error: glow_models::ConfigError) -> UsageError {
+    UsageError(format!("{:#}", anyhow::Error::from(error)))
+}
+
+/// The first Ctrl-C asks the loop to stop and save; the second ends the process at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; once more to stop at once, without a checkpoint");
+    })
+    .context("cannot handle Ctrl-C")?;
+    Ok(stop)
+}
+
+fn report(outcome: &Outcome, out: &str) {
+    if outcome.skipped_steps > 0 {
+        eprintln!("{} steps were not taken: loss or gradient were not finite", outcome.skipped_steps);
+    }
+    if outcome.skipped_images > 0 {
+        eprintln!("{} images of the data set could not be used and were skipped", outcome.skipped_images);
+    }
+    if outcome.stopped {
+        println!("stopped at step {}; go on with: glow-train --out {out} --resume", outcome.step);
+        return;
+    }
+    if let (Some(before), Some(after)) = (outcome.before, outcome.after) {
+        println!(
+            "held-out bits/dim: {:.4} before, {:.4} after {} steps",
+            before.bits_per_dim, after.bits_per_dim, outcome.step
+        );
+    }
+    if let Some(best) = outcome.best_bits_per_dim {
+        println!("best: {best:.4} bits/dim, in {out}/checkpoints/best.safetensors");
+    }
+}
+
+fn eval(matches: &ArgMatches) -> Result<()> {
+    let checkpoint = Checkpoint::open(&find_checkpoint(&path(matches, "run"))?)?;
+    let mut config = checkpoint.meta().config.clone();
+    if let Some(data) = matches.get_one::<String>("data") {
+        config.data.data = data.clone();
+    }
+    let text = |name: &str| matches.get_one::<String>(name).expect("it has a default").as_str();
+    let weights = if text("weights") == "raw" { Weights::Raw } else { Weights::Averaged };
+    let draws = *matches.get_one::<u64>("draws").expect("it has a default");
+    let images = *matches.get_one::<usize>("images").expect("it has a default");
+    let splits = run::open_data(&config)?;
+    let dataset = if text("split") == "train" { splits.train } else { splits.validation };
+    let n_bits = config.model.n_bits;
+    let trainer = Trainer::resume(&checkpoint, config, device(matches)?)?;
+    let score = run::evaluate(&trainer, dataset, weights, images, draws)?;
+    println!(
+        "{:.4} bits/dim at {n_bits} bits, 95 % interval ± {:.4}, {} images, {draws} draws each",
+        score.bits_per_dim,
+        1.96 * score.standard_error,
+        score.images
+    );
+    if splits.skipped.count() > 0 {
+        eprintln!("{}", splits.skipped);
+    }
+    Ok(())
+}

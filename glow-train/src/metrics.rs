@@ -1,0 +1,115 @@
+//! `metrics.jsonl`: one JSON object a line.
+use crate::error::TrainError;
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One line. Absent numbers are left out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Metrics {
+    /// Optimisation steps done.
+    pub step: u64,
+    /// Epochs done, with fraction.
+    pub epoch: f64,
+    /// Training images seen, repeats counted.
+    pub images_seen: u64,
+    /// "train", "validation" or "samples".
+    pub split: &'static str,
+    /// Mean bits/dim since the last line of this split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_dim: Option<f64>,
+    /// Standard error of a validation's mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+    /// Bits a colour channel, without which bits/dim mean nothing.
+    pub n_bits: u32,
+    /// Learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Norm of the gradient, mean since the last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f64>,
+    /// Training images a second since the last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_per_s: Option<f64>,
+    /// Share of the time since the last line in which the step waited for data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_wait: Option<f64>,
+    /// Steps not taken so far because loss or gradient were not finite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
+    /// Temperature of a sample grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// File of a sample grid, relative to the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// The file, open at its end.
+#[derive(Debug)]
+pub struct MetricsFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsFile {
+    /// Opens or makes the file. Lines of steps after `step` are dropped: they were written between
+    /// the checkpoint that a run goes on from and its end.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+        let write = |source| TrainError::Write { path: path.into(), source };
+        if path.exists() {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| TrainError::Read { path: path.into(), source })?;
+            let kept: String =
+                text.lines().filter(|line| line_step(line) <= step).map(|l| format!("{l}\n")).collect();
+            glow_models::write_atomically(path, |out| out.write_all(kept.as_bytes())).map_err(write)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(write)?;
+        Ok(Self { path: path.into(), file })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
+        let mut line = serde_json::to_string(metrics).expect("metrics are plain numbers and text");
+        line.push('\n');
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|source| TrainError::Write { path: self.path.clone(), source })
+    }
+}
+
+/// The step of a line; a half-written one counts as the last of all, and is dropped.
+fn line_step(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line)
+        .ok()
+        .and_then(|value| value.get("step")?.as_u64())
+        .unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reopening_drops_what_came_after_the_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut file = MetricsFile::open(&path, 0).unwrap();
+        for step in [10, 20, 30] {
+            file.append(&Metrics { step, split: "train", ..Default::default() }).unwrap();
+        }
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4").unwrap();
+        let mut file = MetricsFile::open(&path, 20).unwrap();
+        file.append(&Metrics { step: 25, split: "train", ..Default::default() }).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().map(line_step).collect::<Vec<_>>(), [10, 20, 25]);
+    }
+}

@@ -1,0 +1,55 @@
+//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Progress of a run, on stderr.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+}
+
+impl Progress {
+    /// Progress towards `total` steps, of which `done` are behind.
+    pub fn new(total: u64, done: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps · {msg} · {eta} left");
+            let bar = ProgressBar::new(total).with_position(done);
+            bar.set_style(style.expect("a constant template"));
+            bar.reset_eta();
+            bar
+        });
+        Self { bar, total }
+    }
+
+    /// Moves the bar.
+    pub fn step(&self, step: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
+        }
+    }
+
+    /// Shows the newest figures: beside the bar, or as a line.
+    pub fn figures(&self, step: u64, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_string()),
+            None => eprintln!("step {step}/{} · {text}", self.total),
+        }
+    }
+
+    /// A line that stays.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}

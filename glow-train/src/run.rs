@@ -1,0 +1,415 @@
+//! A run: the training loop over a folder with checkpoints, metrics and sample grids.
+use crate::data::{self, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
+use crate::error::TrainError;
+use crate::metrics::{Metrics, MetricsFile};
+use crate::progress::Progress;
+use crate::trainer::{Score, StepReport, Trainer};
+use glow_models::{Checkpoint, Config, Grid, GridLayout, Weights, write_atomically};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tch::Device;
+
+/// Seed of the latents on the sample grids: the same at every step, so that grids can be compared.
+const SAMPLE_SEED: u64 = 0;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Steps done.
+    pub step: u64,
+    /// Whether it was stopped before its last step.
+    pub stopped: bool,
+    /// Validation before the first step of this process, of the averaged weights.
+    pub before: Option<Score>,
+    /// The last validation.
+    pub after: Option<Score>,
+    /// The best validation bits/dim.
+    pub best_bits_per_dim: Option<f64>,
+    /// Steps that were not taken because loss or gradient were not finite.
+    pub skipped_steps: u64,
+    /// Images of the data set that could not be used.
+    pub skipped_images: usize,
+}
+
+/// The files of a run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The folder at `path`, whether it is there or not.
+    pub fn new(path: &Path) -> Self {
+        Self(path.into())
+    }
+
+    /// `checkpoints/latest.safetensors`.
+    pub fn latest(&self) -> PathBuf {
+        self.0.join("checkpoints/latest.safetensors")
+    }
+
+    /// `checkpoints/best.safetensors`.
+    pub fn best(&self) -> PathBuf {
+        self.0.join("checkpoints/best.safetensors")
+    }
+
+    fn create(&self) -> Result<(), TrainError> {
+        for folder in ["checkpoints", "samples"].map(|name| self.0.join(name)) {
+            std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write { path: folder, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the data set of a configuration, and checks its classes against the model's.
+///
+/// # Errors
+/// The data set cannot be used, or has more classes than a model with classes.
+pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
+    let shape = ImageShape {
+        height: config.model.height,
+        width: config.model.width,
+        channels: config.model.channels,
+    };
+    let options = OpenOptions {
+        validation_fraction: config.data.validation_fraction,
+        seed: config.training.seed,
+        cache_bytes: config.data.cache_bytes,
+    };
+    let splits = data::open(&config.data.data.parse()?, shape, &options)?;
+    let classes = splits.train.classes().len();
+    if config.model.classes > 0 && classes > config.model.classes {
+        return Err(TrainError::Classes { data: classes, model: config.model.classes });
+    }
+    Ok(splits)
+}
+
+/// Bits/dim of the first `images` (0 for all) of a data set, with `draws` dequantization draws an image.
+///
+/// # Errors
+/// An image cannot be read.
+pub fn evaluate(
+    trainer: &Trainer,
+    dataset: Arc<dyn Dataset>,
+    weights: Weights,
+    images: usize,
+    draws: u64,
+) -> Result<Score, TrainError> {
+    let images = if images == 0 { dataset.len() } else { images.min(dataset.len()) };
+    let batch_size = trainer.config().training.batch_size.min(images);
+    let threads = LoaderOptions::default().threads;
+    let mut values = Vec::with_capacity(images);
+    for batch in Loader::sequential(dataset, batch_size, threads, 4)? {
+        let batch = batch?;
+        let mut means = vec![0.0; batch.count];
+        for draw in 0..draws {
+            for (mean, value) in means.iter_mut().zip(trainer.bits_per_dim(&batch, draw, weights)) {
+                *mean += value / draws as f64;
+            }
+        }
+        values.extend(means);
+        if values.len() >= images {
+            break;
+        }
+    }
+    values.truncate(images);
+    Ok(Score::of(&values))
+}
+
+/// Trains in the folder `out` until the last step, or until `stop` is set; then the run can be gone on
+/// with. With `resume`, goes on from its latest checkpoint.
+///
+/// # Errors
+/// See [`TrainError`]. What was saved before stands.
+pub fn train(
+    config: Config,
+    out: &Path,
+    resume: bool,
+    device: Device,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    config.validate()?;
+    let folder = RunFolder::new(out);
+    let checkpoint = match (resume, folder.latest().exists()) {
+        (false, true) => return Err(TrainError::RunExists { path: out.into() }),
+        (false, false) => None,
+        (true, _) => Some(Checkpoint::open(&folder.latest())?),
+    };
+    let splits = open_data(&config)?;
+    folder.create()?;
+    let config_file = out.join("config.toml");
+    write_atomically(&config_file, |file| file.write_all(config.to_toml().as_bytes()))
+        .map_err(|source| TrainError::Write { path: config_file, source })?;
+    let trainer = match &checkpoint {
+        Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
+        None => Trainer::new(config, splits.train.len(), device)?,
+    };
+    drop(checkpoint);
+    Run::new(trainer, splits, folder)?.train(stop)
+}
+
+/// A run under way.
+struct Run {
+    trainer: Trainer,
+    splits: Splits,
+    folder: RunFolder,
+    metrics: MetricsFile,
+    progress: Progress,
+    interval: Interval,
+    /// Step of the last validation, so that the end does not repeat it.
+    validated: Option<(u64, Score)>,
+    saved: Option<u64>,
+}
+
+impl Run {
+    fn new(trainer: Trainer, splits: Splits, folder: RunFolder) -> Result<Self, TrainError> {
+        let metrics = MetricsFile::open(&folder.0.join("metrics.jsonl"), trainer.step_count())?;
+        let progress = Progress::new(trainer.total_steps(), trainer.step_count());
+        let interval = Interval::new();
+        Ok(Self { trainer, splits, folder, metrics, progress, interval, validated: None, saved: None })
+    }
+
+    fn train(mut self, stop: &AtomicBool) -> Result<Outcome, TrainError> {
+        let training = self.trainer.config().training.clone();
+        let model = &self.trainer.config().model;
+        self.progress.note(&format!(
+            "{:.2} M parameters · {} training and {} validation images · epochs of {:.1} steps",
+            model.parameter_count() as f64 / 1e6,
+            self.splits.train.len(),
+            self.splits.validation.len(),
+            self.splits.train.len() as f64 / training.batch_size as f64,
+        ));
+        let options = LoaderOptions {
+            batch_size: training.batch_size,
+            seed: training.seed,
+            flip: training.flip,
+            start_image: self.trainer.images_seen(),
+            ..LoaderOptions::default()
+        };
+        if !self.trainer.actnorm_initialised() {
+            let batch_size = training.init_batch.min(self.splits.train.len());
+            let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..options.clone() };
+            let mut first = Loader::new(self.splits.train.clone(), &first)?;
+            let batch = first.next().expect("the stream of batches does not end")?;
+            self.trainer.initialise_actnorm(&batch);
+        }
+        let before = self.validate()?;
+        let mut loader = Loader::new(self.splits.train.clone(), &options)?;
+        self.interval = Interval::new();
+        let total = self.trainer.total_steps();
+        while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) {
+            let batch = loader.next().expect("the stream of batches does not end")?;
+            let report = self.trainer.step(&batch)?;
+            let step = self.trainer.step_count();
+            self.interval.add(&report, batch.count);
+            self.progress.step(step);
+            if step.is_multiple_of(training.log_every) {
+                self.log(report.lr, loader.waited())?;
+            }
+            if training.sample_every > 0 && step.is_multiple_of(training.sample_every) {
+                self.sample()?;
+            }
+            if step.is_multiple_of(training.validate_every) {
+                self.validate()?;
+            }
+            if step.is_multiple_of(training.checkpoint_every) {
+                self.save()?;
+            }
+        }
+        let stopped = self.trainer.step_count() < total;
+        // What is dear comes first: an impatient second Ctrl-C must not lose the run.
+        self.save()?;
+        if !stopped {
+            self.validate()?;
+            if training.sample_every > 0 {
+                self.sample()?;
+            }
+            self.save()?;
+        }
+        Ok(Outcome {
+            step: self.trainer.step_count(),
+            stopped,
+            before: Some(before),
+            after: self.validated.map(|(_, score)| score),
+            best_bits_per_dim: self.trainer.best_bits_per_dim(),
+            skipped_steps: self.trainer.skipped(),
+            skipped_images: self.splits.skipped.count(),
+        })
+    }
+
+    fn line(&self, split: &'static str) -> Metrics {
+        Metrics {
+            step: self.trainer.step_count(),
+            epoch: self.trainer.epoch(),
+            images_seen: self.trainer.images_seen(),
+            n_bits: self.trainer.config().model.n_bits,
+            split,
+            ..Default::default()
+        }
+    }
+
+    fn log(&mut self, lr: f64, waited: Duration) -> Result<(), TrainError> {
+        let figures = self.interval.figures(waited);
+        let line = Metrics {
+            bits_per_dim: Some(figures.bits_per_dim),
+            lr: Some(lr),
+            gradient_norm: Some(figures.gradient_norm),
+            images_per_s: Some(figures.images_per_s),
+            data_wait: Some(figures.data_wait),
+            skipped_steps: Some(self.trainer.skipped()),
+            ..self.line("train")
+        };
+        self.metrics.append(&line)?;
+        self.progress.figures(
+            line.step,
+            &format!("{:.3} bits/dim · {:.1} images/s", figures.bits_per_dim, figures.images_per_s),
+        );
+        self.interval.restart(waited);
+        Ok(())
+    }
+
+    fn validate(&mut self) -> Result<Score, TrainError> {
+        let step = self.trainer.step_count();
+        if let Some((validated, score)) = self.validated
+            && validated == step
+        {
+            return Ok(score);
+        }
+        let images = self.trainer.config().training.validate_images;
+        let started = Instant::now();
+        let dataset = self.splits.validation.clone();
+        let score = evaluate(&self.trainer, dataset, Weights::Averaged, images, 1)?;
+        let best = self.trainer.note_validation(score.bits_per_dim);
+        self.metrics.append(&Metrics {
+            bits_per_dim: Some(score.bits_per_dim),
+            standard_error: Some(score.standard_error),
+            ..self.line("validation")
+        })?;
+        self.progress.note(&format!(
+            "step {step}: validation {:.4} bits/dim at {} bits ± {:.4} on {} images{}",
+            score.bits_per_dim,
+            self.trainer.config().model.n_bits,
+            score.standard_error,
+            score.images,
+            if best { ", the best so far" } else { "" },
+        ));
+        self.validated = Some((step, score));
+        if best {
+            self.trainer.save(&self.folder.best())?;
+        }
+        self.interval.pause(started.elapsed());
+        Ok(score)
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        let step = self.trainer.step_count();
+        let validated = self.validated.map_or(0, |(step, _)| step);
+        // A validation changes what a checkpoint says, so it is saved again after one.
+        if self.saved == Some(step) && validated != step {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.trainer.save(&self.folder.latest())?;
+        self.saved = Some(step);
+        self.interval.pause(started.elapsed());
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let training = &self.trainer.config().training;
+        let (n, temperature) = (training.sample_images.max(1), training.sample_temperature);
+        let pixels = self.trainer.sample(n, temperature, SAMPLE_SEED);
+        let model = &self.trainer.config().model;
+        let layout = GridLayout {
+            columns: (n as f64).sqrt().ceil() as usize,
+            padding: 2,
+            scale: (64 / model.width).max(1),
+        };
+        let file = format!("samples/step-{:08}.png", self.trainer.step_count());
+        let grid = Grid::new(&pixels, [model.height, model.width, model.channels], layout);
+        save_png(&grid, &self.folder.0.join(&file))?;
+        self.metrics.append(&Metrics {
+            temperature: Some(temperature),
+            file: Some(file),
+            ..self.line("samples")
+        })?;
+        self.interval.pause(started.elapsed());
+        Ok(())
+    }
+}
+
+/// Writes a grid as PNG, whole or not at all.
+fn save_png(grid: &Grid, path: &Path) -> Result<(), TrainError> {
+    use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+    let colour = if grid.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(&grid.pixels, grid.width as u32, grid.height as u32, colour)
+        .map_err(|source| TrainError::Picture { path: path.into(), source })?;
+    write_atomically(path, |out| out.write_all(&png))
+        .map_err(|source| TrainError::Write { path: path.into(), source })
+}
+
+/// Sums since the last line of metrics.
+struct Interval {
+    started: Instant,
+    /// Time spent on other things than training.
+    paused: Duration,
+    /// The loader's waiting time when the interval began.
+    waited: Duration,
+    steps: usize,
+    images: usize,
+    bits_per_dim: f64,
+    gradient_norm: f64,
+}
+
+struct Figures {
+    bits_per_dim: f64,
+    gradient_norm: f64,
+    images_per_s: f64,
+    data_wait: f64,
+}
+
+impl Interval {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            paused: Duration::ZERO,
+            waited: Duration::ZERO,
+            steps: 0,
+            images: 0,
+            bits_per_dim: 0.0,
+            gradient_norm: 0.0,
+        }
+    }
+
+    fn restart(&mut self, waited: Duration) {
+        *self = Self { waited, ..Self::new() };
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.paused += time;
+    }
+
+    fn add(&mut self, report: &StepReport, images: usize) {
+        self.images += images;
+        // A skipped step's figures are not numbers; it is counted apart.
+        if !report.skipped {
+            self.steps += 1;
+            self.bits_per_dim += report.bits_per_dim;
+            self.gradient_norm += report.gradient_norm;
+        }
+    }
+
+    fn figures(&self, waited: Duration) -> Figures {
+        let seconds = self.started.elapsed().saturating_sub(self.paused).as_secs_f64().max(1e-9);
+        let steps = self.steps.max(1) as f64;
+        Figures {
+            bits_per_dim: self.bits_per_dim / steps,
+            gradient_norm: self.gradient_norm / steps,
+            images_per_s: self.images as f64 / seconds,
+            data_wait: waited.saturating_sub(self.waited).as_secs_f64() / seconds,
+        }
+    }
+}

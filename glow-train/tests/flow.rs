@@ -1,0 +1,170 @@
+//! Properties of the flow: inverse ∘ forward is the identity, the log-determinant is autograd's, the
+//! initialisation normalises, in every variant.
+use glow_models::{Architecture, Coupling, Permutation};
+use glow_train::flow::{Glow, Parameters, dequantize, uniform_noise};
+use tch::{Device, Kind, Tensor};
+
+const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+fn tiny() -> Architecture {
+    Architecture { height: 4, width: 4, channels: 1, levels: 2, depth: 2, hidden: 6, ..Default::default() }
+}
+
+fn variants(base: &Architecture) -> Vec<Architecture> {
+    let mut variants = Vec::new();
+    for permutation in
+        [Permutation::Reverse, Permutation::Shuffle, Permutation::Invconv, Permutation::InvconvPlain]
+    {
+        for coupling in [Coupling::Additive, Coupling::Affine] {
+            for (edge_bias, learn_top, classes) in
+                [(true, true, 0), (false, true, 3), (true, false, 3), (false, false, 0)]
+            {
+                variants.push(Architecture {
+                    permutation,
+                    coupling,
+                    edge_bias,
+                    learn_top,
+                    classes,
+                    ..base.clone()
+                });
+            }
+        }
+    }
+    variants
+}
+
+/// Parameters as training might leave them: nothing is at its initial zero.
+fn perturbed(architecture: &Architecture, kind: Kind, weight_noise: f64) -> Parameters {
+    let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
+    for (parameter, mut tensor) in parameters.trained() {
+        let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
+        let scale = if weight { weight_noise } else { 0.05 };
+        let noise = Tensor::randn(tensor.size(), (kind, Device::Cpu)) * scale;
+        tensor.copy_(&(tensor.copy() + noise));
+    }
+    parameters
+}
+
+fn labels(architecture: &Architecture, n: i64) -> Option<Tensor> {
+    let classes = architecture.classes as i64;
+    (classes > 0).then(|| Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(classes))
+}
+
+fn random_x(architecture: &Architecture, n: i64) -> Tensor {
+    let shape = [n, architecture.height as i64, architecture.width as i64, architecture.channels as i64];
+    (Tensor::rand(shape, DOUBLE) - 0.5).permute([0, 3, 1, 2])
+}
+
+#[test]
+fn decoding_undoes_encoding_in_every_variant() {
+    for levels in 1..=4 {
+        let base = Architecture { height: 16, width: 32, channels: 3, levels, ..tiny() };
+        for architecture in variants(&base) {
+            let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2));
+            let (x, labels) = (random_x(&architecture, 2), labels(&architecture, 2));
+            let encoded = glow.encode(&x, labels.as_ref());
+            let back = glow.decode(&encoded.eps, labels.as_ref());
+            let error = (&back - &x).abs().max().double_value(&[]);
+            assert!(error < 1e-9, "{error} in {architecture:?}");
+            let shapes: Vec<Vec<i64>> = encoded.eps.iter().map(Tensor::size).collect();
+            let expected: Vec<Vec<i64>> = architecture
+                .latent_shapes()
+                .iter()
+                .map(|s| vec![2, s.channels as i64, s.height as i64, s.width as i64])
+                .collect();
+            assert_eq!(shapes, expected);
+        }
+    }
+}
+
+/// log p(image) = log N(eps) + log|det ∂eps/∂x| + discretisation, with the Jacobian row by row from
+/// autograd.
+#[test]
+fn log_prob_agrees_with_the_jacobian_of_autograd() {
+    for architecture in variants(&tiny()) {
+        let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2));
+        let labels = labels(&architecture, 1);
+        let x = random_x(&architecture, 1).contiguous().set_requires_grad(true);
+        let encoded = glow.encode(&x, labels.as_ref());
+        let flat = Tensor::cat(&encoded.eps.iter().map(|eps| eps.reshape([-1])).collect::<Vec<_>>(), 0);
+        let dims = architecture.dims() as i64;
+        let rows: Vec<Tensor> = (0..dims)
+            .map(|i| Tensor::run_backward(&[flat.get(i)], &[&x], true, false).remove(0).reshape([-1]))
+            .collect();
+        let (_, log_det) = Tensor::linalg_slogdet(&Tensor::stack(&rows, 0));
+        let normal = (flat.square() * -0.5 - 0.5 * (2.0 * std::f64::consts::PI).ln()).sum(Kind::Double);
+        let discretisation = -f64::from(architecture.bins()).ln() * dims as f64;
+        let expected = normal.double_value(&[]) + log_det.double_value(&[]) + discretisation;
+        let actual = encoded.log_prob.double_value(&[0]);
+        assert!(
+            ((actual - expected) / expected).abs() < 1e-10,
+            "{actual} for {expected} in {architecture:?}"
+        );
+    }
+}
+
+#[test]
+fn initialisation_gives_every_actnorm_mean_0_and_deviation_1() {
+    // One step without coupling's influence on its input: eps of a 1-level model is the actnorm's
+    // output, mixed by a rotation, since last convolutions are zero.
+    let architecture = Architecture {
+        levels: 1,
+        depth: 1,
+        permutation: Permutation::Reverse,
+        height: 16,
+        width: 16,
+        ..tiny()
+    };
+    let parameters = Parameters::initial(&architecture, 0, Device::Cpu, Kind::Double);
+    let glow = Glow::new(&architecture, &parameters);
+    let x = random_x(&architecture, 64) * 0.1 + 0.3;
+    glow.initialise_actnorm(&x, None);
+    let eps = glow.encode(&x, None).eps.remove(0);
+    let axes: &[i64] = &[0, 2, 3];
+    assert!(eps.mean_dim(axes, false, Kind::Double).abs().max().double_value(&[]) < 1e-9);
+    let deviation = eps.square().mean_dim(axes, false, Kind::Double).sqrt();
+    assert!((deviation - 1.0).abs().max().double_value(&[]) < 1e-3);
+}
+
+#[test]
+fn a_constant_channel_stays_finite() {
+    let architecture = tiny();
+    let parameters = Parameters::initial(&architecture, 0, Device::Cpu, Kind::Float);
+    let glow = Glow::new(&architecture, &parameters);
+    let x = Tensor::zeros([8, 4, 4, 1], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
+    glow.initialise_actnorm(&x, None);
+    let encoded = glow.encode(&x, None);
+    assert_eq!(encoded.log_prob.isfinite().all().int64_value(&[]), 1);
+}
+
+#[test]
+fn noise_is_a_function_of_its_seed_and_lies_in_0_to_1() {
+    let noise = uniform_noise(&[4, 8, 8, 3], 5);
+    assert_eq!(noise, uniform_noise(&[4, 8, 8, 3], 5));
+    assert_ne!(noise, uniform_noise(&[4, 8, 8, 3], 6));
+    assert!(noise.min().double_value(&[]) >= 0.0 && noise.max().double_value(&[]) < 1.0);
+}
+
+/// In fp32 at every level count, on image-like input through a perturbed model.
+#[test]
+fn decoding_undoes_encoding_in_single_precision() {
+    for levels in 1..=5 {
+        let architecture = Architecture {
+            height: 32,
+            width: 32,
+            channels: 3,
+            levels,
+            depth: 8,
+            hidden: 16,
+            coupling: Coupling::Affine,
+            ..tiny()
+        };
+        let parameters = perturbed(&architecture, Kind::Float, 0.03);
+        let glow = Glow::new(&architecture, &parameters);
+        let images = (Tensor::rand([4, 32, 32, 3], (Kind::Float, Device::Cpu)) * 255).to_kind(Kind::Uint8);
+        let x = dequantize(&architecture, &images, &uniform_noise(&[4, 32, 32, 3], 1));
+        glow.initialise_actnorm(&x, None);
+        let error = (glow.decode(&glow.encode(&x, None).eps, None) - &x).abs().max().double_value(&[]);
+        assert!(error <= 1e-4, "{error} at {levels} levels");
+    }
+}
