@@ -116,6 +116,8 @@ impl Optimizer {
             Rule::Adam => (1.0 - beta1.powf(step as f64), 1.0 - beta2.powf(step as f64)),
             Rule::Adamax => (1.0, 1.0),
         };
+        // The average forgets faster at first: it would otherwise show the initial weights for an epoch.
+        let polyak = self.rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
         tch::no_grad(|| {
             for slot in &mut self.slots {
                 let mut gradient = slot.weight.grad();
@@ -137,7 +139,7 @@ impl Optimizer {
                     }
                 };
                 let _ = slot.weight.g_sub_(&(&slot.mean / denominator * (lr / correct_mean)));
-                let _ = slot.average.lerp_(&slot.weight, 1.0 - self.rates.polyak);
+                let _ = slot.average.lerp_(&slot.weight, 1.0 - polyak);
             }
         });
     }

@@ -197,7 +197,13 @@ impl Run {
         let mut loader = Loader::new(self.splits.train.clone(), &options)?;
         self.interval = Interval::new();
         let total = self.trainer.total_steps();
-        while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        let limit = match training.max_minutes {
+            0.0 => Duration::MAX,
+            minutes => Duration::from_secs_f64(60.0 * minutes),
+        };
+        let mut out_of_time = false;
+        while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
             let batch = loader.next().expect("the stream of batches does not end")?;
             let report = self.trainer.step(&batch)?;
             let step = self.trainer.step_count();
@@ -215,8 +221,9 @@ impl Run {
             if step.is_multiple_of(training.checkpoint_every) {
                 self.save()?;
             }
+            out_of_time = started.elapsed() >= limit;
         }
-        let stopped = self.trainer.step_count() < total;
+        let stopped = self.trainer.step_count() < total && !out_of_time;
         // What is dear comes first: an impatient second Ctrl-C must not lose the run.
         self.save()?;
         if !stopped {

@@ -38,7 +38,7 @@ fn perturbed(architecture: &Architecture, kind: Kind, weight_noise: f64) -> Para
     let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
     for (parameter, mut tensor) in parameters.trained() {
         let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
-        let scale = if weight { weight_noise } else { 0.05 };
+        let scale = if weight { weight_noise } else { weight_noise / 4.0 };
         let noise = Tensor::randn(tensor.size(), (kind, Device::Cpu)) * scale;
         tensor.copy_(&(tensor.copy() + noise));
     }
@@ -159,7 +159,7 @@ fn decoding_undoes_encoding_in_single_precision() {
             coupling: Coupling::Affine,
             ..tiny()
         };
-        let parameters = perturbed(&architecture, Kind::Float, 0.03);
+        let parameters = perturbed(&architecture, Kind::Float, 0.02);
         let glow = Glow::new(&architecture, &parameters);
         let images = (Tensor::rand([4, 32, 32, 3], (Kind::Float, Device::Cpu)) * 255).to_kind(Kind::Uint8);
         let x = dequantize(&architecture, &images, &uniform_noise(&[4, 32, 32, 3], 1));

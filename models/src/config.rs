@@ -203,6 +203,7 @@ impl Config {
                 t.clip_grad_norm.is_finite() && t.clip_grad_norm >= 0.0,
                 "at least 0",
             ),
+            ("max_minutes", t.max_minutes, t.max_minutes.is_finite() && t.max_minutes >= 0.0, "at least 0"),
             ("weight_y", t.weight_y, t.weight_y.is_finite() && t.weight_y >= 0.0, "at least 0"),
             ("log_every", t.log_every as f64, t.log_every > 0, at_least_one),
             ("validate_every", t.validate_every as f64, t.validate_every > 0, at_least_one),

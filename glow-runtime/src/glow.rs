@@ -1,0 +1,383 @@
+//! The loaded model.
+use crate::graph::{Graph, Input, Output};
+use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+use crate::random::{self, Use};
+use crate::{Architecture, Error, GlowBuilder, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use glow_models::Bundle;
+use ndarray::{Array4, ArrayView4};
+use std::path::Path;
+
+/// A Glow, ready to sample, encode, decode and score.
+///
+/// All methods take `&self`, and a `Glow` is `Send + Sync`: threads can share one, and their calls
+/// are served in the order in which they come. Large batches go through in chunks
+/// ([`GlowBuilder::max_batch`]), with the same results.
+pub struct Glow {
+    pub(crate) bundle: Bundle,
+    pub(crate) encoder: Option<Graph>,
+    pub(crate) decoder: Option<Graph>,
+    pub(crate) provider: Provider,
+    pub(crate) onnxruntime: OnnxRuntime,
+    pub(crate) chunk: usize,
+}
+
+/// What [`Glow::encode`] gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// The latents.
+    pub latents: Latents,
+    /// log p(image) in nats, one an image, the discretisation term −ln(2^n_bits)·H·W·C included. It
+    /// is that of one dequantization: see [`Glow::log_prob`].
+    pub log_prob: Vec<f32>,
+}
+
+/// What [`Glow::decode`] gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Images [N, H, W, C].
+    pub images: Array4<u8>,
+    /// The flow's own output [N, H, W, C] before it is rounded down to a pixel value: in units of one
+    /// image step, x = v / 2^n_bits − 0.5 for the (dequantized) value v in [0, 2^n_bits).
+    pub x: Array4<f32>,
+}
+
+impl Glow {
+    /// Loads the bundle in a folder, all of it, with the defaults of [`GlowBuilder`].
+    ///
+    /// # Errors
+    /// Those of [`GlowBuilder::load`].
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().load(folder)
+    }
+
+    /// Options for loading.
+    pub fn builder() -> GlowBuilder {
+        GlowBuilder::default()
+    }
+
+    /// The bundle's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        self.bundle.manifest()
+    }
+
+    /// The model's hyperparameters.
+    pub fn architecture(&self) -> &Architecture {
+        &self.manifest().architecture
+    }
+
+    /// The bundle's folder.
+    pub fn folder(&self) -> &Path {
+        self.bundle.folder()
+    }
+
+    /// What executes the graphs.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The ONNX Runtime that is used.
+    pub fn onnxruntime(&self) -> &OnnxRuntime {
+        &self.onnxruntime
+    }
+
+    /// The most images that run at once; a multiple of it is a good size of a call.
+    pub fn max_batch(&self) -> usize {
+        self.chunk
+    }
+
+    /// Draws `n` images [n, H, W, C]; an empty array for 0. The same as [`Glow::sample_latents`],
+    /// then [`Glow::decode`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn sample(&self, n: usize, options: &SampleOptions) -> Result<Array4<u8>, Error> {
+        self.graph(GraphKind::Decoder)?;
+        self.check_labels(options.labels.as_deref(), n)?;
+        Ok(self.decode(&self.sample_latents(n, options)?, options.labels.as_deref())?.images)
+    }
+
+    /// Draws the latents of `n` samples, eps ~ N(0, temperature²). Sample i of a seed is the same
+    /// whatever `n` is, and in every version of this crate. The labels play no part.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the temperature is negative, NaN or infinite.
+    pub fn sample_latents(&self, n: usize, options: &SampleOptions) -> Result<Latents, Error> {
+        let temperature = options.temperature;
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return Err(Error::Option {
+                option: "temperature",
+                value: temperature.to_string(),
+                allowed: "a finite number, at least 0",
+            });
+        }
+        let dims = self.architecture().dims();
+        let mut flat = ndarray::Array2::zeros((n, dims));
+        for (mut row, index) in flat.outer_iter_mut().zip(options.first..) {
+            let eps = random::normal(options.seed, Use::Latents, index, dims);
+            row.iter_mut().zip(eps).for_each(|(to, eps)| *to = temperature * eps);
+        }
+        Latents::from_flat(flat.view(), &self.manifest().latent_shapes)
+    }
+
+    /// Encodes images [N, H, W, C] into latents and log-likelihoods.
+    ///
+    /// # Errors
+    /// [`Error::NotLoaded`] without the encoder, [`Error::Shape`] and [`Error::Labels`] for arguments
+    /// that do not suit the model, [`Error::NonFinite`] and [`Error::Run`] if the model fails.
+    pub fn encode<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &EncodeOptions,
+    ) -> Result<Encoded, Error> {
+        let images = images.into();
+        self.check_images("images", images.shape())?;
+        let noise = match options.noise {
+            Noise::Midpoint => Array4::from_elem(images.dim(), 0.5),
+            Noise::Uniform { seed } => self.noise(images.dim().0, seed, options.first, 0),
+        };
+        self.encode_with(images, noise.view(), options.labels.as_deref())
+    }
+
+    /// As [`Glow::encode`], with the dequantization noise [N, H, W, C] in [0, 1) given.
+    ///
+    /// # Errors
+    /// Those of [`Glow::encode`], and [`Error::Option`] for noise outside of [0, 1).
+    pub fn encode_with<'a, 'b>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        noise: impl Into<ArrayView4<'b, f32>>,
+        labels: Option<&[i64]>,
+    ) -> Result<Encoded, Error> {
+        let graph = self.graph(GraphKind::Encoder)?;
+        let (images, noise) = (images.into(), noise.into());
+        self.check_images("images", images.shape())?;
+        if noise.shape() != images.shape() {
+            return Err(Error::Shape {
+                array: "noise".into(),
+                expected: format!("{:?} as the images have", images.shape()),
+                actual: noise.shape().to_vec(),
+            });
+        }
+        if let Some(u) = noise.iter().find(|u| !(0.0..1.0).contains(*u)) {
+            return Err(Error::Option {
+                option: "noise",
+                value: u.to_string(),
+                allowed: "0 or more, below 1",
+            });
+        }
+        let n = images.dim().0;
+        let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
+        let mut inputs = vec![
+            Input::Bytes(images.as_slice().expect("standard layout")),
+            Input::Floats(noise.as_slice().expect("standard layout")),
+        ];
+        inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
+
+        let shapes = &self.manifest().latent_shapes;
+        let mut outputs = self.run(graph, &inputs, n, shapes.len() + 1)?;
+        let log_prob = outputs.pop().expect("one output more than levels").floats;
+        let levels = outputs.into_iter().zip(shapes).enumerate().map(|(level, (output, shape))| {
+            finite(&output.floats, shape.len(), "the latent", "")?;
+            let dim = (n, shape.channels, shape.height, shape.width);
+            Ok(Array4::from_shape_vec(dim, output.floats)
+                .unwrap_or_else(|_| unreachable!("eps_{level} was checked")))
+        });
+        let latents = Latents::from_levels(levels.collect::<Result<_, Error>>()?)?;
+        finite(&log_prob, 1, "the log-likelihood", "")?;
+        Ok(Encoded { latents, log_prob })
+    }
+
+    /// Decodes latents into images.
+    ///
+    /// # Errors
+    /// [`Error::NotLoaded`] without the decoder, [`Error::Shape`] and [`Error::Labels`] for arguments
+    /// that do not suit the model, [`Error::NonFinite`] and [`Error::Run`] if the model fails.
+    pub fn decode(&self, latents: &Latents, labels: Option<&[i64]>) -> Result<Decoded, Error> {
+        let graph = self.graph(GraphKind::Decoder)?;
+        latents.check(&self.manifest().latent_shapes)?;
+        let n = latents.batch();
+        let mut inputs = Vec::with_capacity(latents.levels().len() + 1);
+        for level in latents.levels() {
+            let level = level.as_slice().expect("latents are in standard layout");
+            finite(level, level.len() / n.max(1), "the given latent", "")?;
+            inputs.push(Input::Floats(level));
+        }
+        inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
+
+        let [images, x]: [Output; 2] =
+            self.run(graph, &inputs, n, 2)?.try_into().unwrap_or_else(|_| unreachable!("two were asked for"));
+        let a = self.architecture();
+        let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
+        finite(&x.floats, a.dims(), "the decoded value", hint)?;
+        let dim = (n, a.height, a.width, a.channels);
+        Ok(Decoded {
+            images: Array4::from_shape_vec(dim, images.bytes).expect("the graph's outputs are checked"),
+            x: Array4::from_shape_vec(dim, x.floats).expect("the graph's outputs are checked"),
+        })
+    }
+
+    /// log p(image) in nats for images [N, H, W, C], the mean over `draws` draws of the dequantization
+    /// noise u ~ U[0, 1): E_u\[ln p(image + u)\], a lower bound of the discrete model's
+    /// log-likelihood, as the paper and others report it.
+    ///
+    /// # Errors
+    /// Those of [`Glow::encode`], and [`Error::Option`] for 0 draws.
+    pub fn log_prob<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<f64>, Error> {
+        if options.draws == 0 {
+            return Err(Error::Option { option: "draws", value: "0".into(), allowed: "at least 1" });
+        }
+        let images = images.into();
+        self.check_images("images", images.shape())?;
+        let mut sums = vec![0.0; images.dim().0];
+        for draw in 0..options.draws as u64 {
+            let noise = self.noise(images.dim().0, options.seed, options.first, draw);
+            let encoded = self.encode_with(images, noise.view(), options.labels.as_deref())?;
+            sums.iter_mut().zip(encoded.log_prob).for_each(|(sum, log_prob)| *sum += f64::from(log_prob));
+        }
+        Ok(sums.into_iter().map(|sum| sum / options.draws as f64).collect())
+    }
+
+    /// bits/dim of images [N, H, W, C]: −[`log_prob`](Glow::log_prob) / (ln 2 · H·W·C). Comparable
+    /// only between models of the same n_bits.
+    ///
+    /// # Errors
+    /// Those of [`Glow::log_prob`].
+    pub fn bits_per_dim<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<f64>, Error> {
+        let log_prob = self.log_prob(images, options)?;
+        Ok(log_prob.into_iter().map(|nats| self.architecture().bits_per_dim(nats)).collect())
+    }
+
+    /// Encodes images with [`Noise::Midpoint`] and decodes the latents. What comes back is
+    /// [`Glow::quantize`] of the images, but for rounding errors of the flow, which are rare for a
+    /// model in float32.
+    ///
+    /// # Errors
+    /// Those of [`Glow::encode`] and [`Glow::decode`].
+    pub fn reconstruct<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        labels: Option<&[i64]>,
+    ) -> Result<Array4<u8>, Error> {
+        self.graph(GraphKind::Decoder)?;
+        let options = EncodeOptions { labels: labels.map(<[i64]>::to_vec), ..Default::default() };
+        Ok(self.decode(&self.encode(images, &options)?.latents, labels)?.images)
+    }
+
+    /// The images as the model sees them, with only the upper n_bits of every value:
+    /// floor(v / 2^(8 − n_bits)) · 2^(8 − n_bits).
+    pub fn quantize<'a>(&self, images: impl Into<ArrayView4<'a, u8>>) -> Array4<u8> {
+        let dropped = 8 - self.architecture().n_bits;
+        images.into().mapv(|value| value >> dropped << dropped)
+    }
+
+    /// `steps` images from a to b for each pair of latents, both ends included, pair after pair;
+    /// labels one a pair. The same as [`Latents::interpolate`], then [`Glow::decode`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn interpolate(
+        &self,
+        a: &Latents,
+        b: &Latents,
+        steps: usize,
+        way: Interpolation,
+        labels: Option<&[i64]>,
+    ) -> Result<Array4<u8>, Error> {
+        let latents = Latents::interpolate(a, b, steps, way)?;
+        let labels: Option<Vec<i64>> =
+            labels.map(|labels| labels.iter().flat_map(|&label| std::iter::repeat_n(label, steps)).collect());
+        Ok(self.decode(&latents, labels.as_deref())?.images)
+    }
+
+    fn graph(&self, kind: GraphKind) -> Result<&Graph, Error> {
+        let graph = match kind {
+            GraphKind::Encoder => &self.encoder,
+            GraphKind::Decoder => &self.decoder,
+        };
+        graph.as_ref().ok_or(Error::NotLoaded { graph: kind })
+    }
+
+    /// Runs `n` images in chunks.
+    fn run(
+        &self,
+        graph: &Graph,
+        inputs: &[Input<'_>],
+        n: usize,
+        outputs: usize,
+    ) -> Result<Vec<Output>, Error> {
+        let mut results: Vec<Output> = (0..outputs).map(|_| Output::default()).collect();
+        for begin in (0..n).step_by(self.chunk) {
+            graph.run(inputs, begin..n.min(begin + self.chunk), &mut results)?;
+        }
+        Ok(results)
+    }
+
+    /// Uniform dequantization noise for images `first`, `first` + 1, …
+    fn noise(&self, n: usize, seed: u64, first: u64, draw: u64) -> Array4<f32> {
+        let a = self.architecture();
+        let mut noise = Array4::zeros((n, a.height, a.width, a.channels));
+        for (mut image, index) in noise.outer_iter_mut().zip(first..) {
+            let values = random::uniform(seed, Use::Dequantization { draw }, index, a.dims());
+            image.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        }
+        noise
+    }
+
+    fn check_images(&self, array: &str, actual: &[usize]) -> Result<(), Error> {
+        let a = self.architecture();
+        if actual[1..] == [a.height, a.width, a.channels] {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            array: array.into(),
+            expected: format!("[N, {}, {}, {}]", a.height, a.width, a.channels),
+            actual: actual.to_vec(),
+        })
+    }
+
+    fn check_labels<'a>(&self, labels: Option<&'a [i64]>, n: usize) -> Result<Option<&'a [i64]>, Error> {
+        let classes = self.architecture().classes;
+        let wrong = |reason: String| Err(Error::Labels { reason });
+        match labels {
+            None if classes == 0 => Ok(None),
+            None => wrong(format!(
+                "this model is conditional on {classes} classes and needs a label for each image"
+            )),
+            Some(_) if classes == 0 => wrong("this model is unconditional and takes none".into()),
+            Some(labels) if labels.len() != n => wrong(format!("there are {} for {n} images", labels.len())),
+            Some(labels) => match labels.iter().find(|label| !(0..classes as i64).contains(*label)) {
+                Some(label) => {
+                    wrong(format!("{label} is not one of the {classes} classes 0 to {}", classes - 1))
+                }
+                None => Ok(Some(labels)),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Glow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Glow")
+            .field("folder", &self.folder())
+            .field("encoder", &self.encoder.is_some())
+            .field("decoder", &self.decoder.is_some())
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks that all numbers are finite, `size` of them an image.
+fn finite(values: &[f32], size: usize, array: &'static str, hint: &'static str) -> Result<(), Error> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(Error::NonFinite { array, image: place / size, hint }),
+        None => Ok(()),
+    }
+}

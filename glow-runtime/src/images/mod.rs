@@ -1,0 +1,155 @@
+//! Images of the `image` crate and image files (feature `image`).
+//!
+//! An image of any size becomes one that a model takes as in training: the largest centred rectangle
+//! of the model's aspect ratio, averaged down by area; RGB becomes gray where the model is. Images are
+//! neither enlarged nor coloured.
+mod files;
+
+pub use files::{EXTENSIONS, list, read, write_png};
+
+use crate::{Architecture, Error};
+use glow_models::{Grid, GridLayout, fit_image};
+pub use glow_models::Misfit;
+use image::{DynamicImage, GrayImage, RgbImage};
+use ndarray::{Array4, ArrayView4};
+
+/// Images brought to the model's size, as [N, H, W, C]. Alpha is dropped; more than 8 bits a channel
+/// are rounded to 8.
+///
+/// # Errors
+/// [`Error::Misfit`] for the first that is too small, or gray for an RGB model.
+pub fn to_array(images: &[DynamicImage], architecture: &Architecture) -> Result<Array4<u8>, Error> {
+    let mut pixels = Vec::with_capacity(images.len() * architecture.dims());
+    for (place, image) in images.iter().enumerate() {
+        let fitted = fit(image, architecture);
+        pixels.extend(fitted.map_err(|misfit| Error::Misfit { image: format!("image {place}"), misfit })?);
+    }
+    let dim = (images.len(), architecture.height, architecture.width, architecture.channels);
+    Ok(Array4::from_shape_vec(dim, pixels).expect("each has the model's shape"))
+}
+
+/// Images [N, H, W, C] as values of the `image` crate: gray for one channel, RGB for three.
+///
+/// # Errors
+/// [`Error::Shape`] for another number of channels.
+pub fn from_array<'a>(images: impl Into<ArrayView4<'a, u8>>) -> Result<Vec<DynamicImage>, Error> {
+    let images = images.into();
+    let (_, height, width, channels) = check_channels(images)?;
+    let convert = |image: ndarray::ArrayView3<'_, u8>| {
+        dynamic(image.iter().copied().collect(), [height, width, channels])
+    };
+    Ok(images.outer_iter().map(convert).collect())
+}
+
+/// How images are laid out by [`grid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GridOptions {
+    /// Images a row; 0 makes the grid about square. Default 0.
+    pub columns: usize,
+    /// White pixels around every image. Default 2.
+    pub padding: usize,
+    /// Every pixel is drawn as scale × scale, so that small images can be seen; 0 brings small images
+    /// to about 128 pixels. Default 0.
+    pub scale: usize,
+}
+
+impl Default for GridOptions {
+    fn default() -> Self {
+        Self { columns: 0, padding: 2, scale: 0 }
+    }
+}
+
+/// Side to which [`GridOptions::scale`] 0 brings images.
+const VISIBLE: usize = 128;
+
+/// Images [N, H, W, C], row by row on one white sheet.
+///
+/// # Errors
+/// [`Error::Shape`] without images, or if they have neither one nor three channels.
+pub fn grid<'a>(images: impl Into<ArrayView4<'a, u8>>, options: &GridOptions) -> Result<DynamicImage, Error> {
+    let images = images.into();
+    let (n, height, width, channels) = check_channels(images)?;
+    if images.is_empty() {
+        let expected = "at least one image".to_string();
+        return Err(Error::Shape { array: "images".into(), expected, actual: images.shape().to_vec() });
+    }
+    let columns = if options.columns == 0 { (n as f64).sqrt().ceil() as usize } else { options.columns };
+    let scale = if options.scale == 0 { (VISIBLE / height.max(width)).max(1) } else { options.scale };
+    let pixels = images.as_standard_layout();
+    let layout = GridLayout { columns, padding: options.padding, scale };
+    let grid = Grid::new(pixels.as_slice().expect("standard layout"), [height, width, channels], layout);
+    Ok(dynamic(grid.pixels, [grid.height, grid.width, channels]))
+}
+
+fn check_channels(images: ArrayView4<'_, u8>) -> Result<(usize, usize, usize, usize), Error> {
+    let dim = images.dim();
+    if matches!(dim.3, 1 | 3) {
+        return Ok(dim);
+    }
+    let expected = "[N, H, W, 1 or 3]".to_string();
+    Err(Error::Shape { array: "images".into(), expected, actual: images.shape().to_vec() })
+}
+
+fn dynamic(pixels: Vec<u8>, [height, width, channels]: [usize; 3]) -> DynamicImage {
+    let (width, height) = (width as u32, height as u32);
+    match channels {
+        1 => GrayImage::from_raw(width, height, pixels).expect("one byte a pixel").into(),
+        _ => RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel").into(),
+    }
+}
+
+/// The pixels of an image at the model's size.
+fn fit(image: &DynamicImage, architecture: &Architecture) -> Result<Vec<u8>, Misfit> {
+    let to = [architecture.height, architecture.width, architecture.channels];
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if image.color().has_color() {
+        fit_image(&image.to_rgb8(), [height, width, 3], to)
+    } else {
+        fit_image(&image.to_luma8(), [height, width, 1], to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(height: usize, width: usize, channels: usize) -> Architecture {
+        Architecture { height, width, channels, levels: 1, ..Default::default() }
+    }
+
+    #[test]
+    fn there_and_back() {
+        for channels in [1, 3] {
+            let model = model(4, 6, channels);
+            let array = Array4::from_shape_fn((3, 4, 6, channels), |(n, y, x, c)| (n * 50 + y * 10 + x + c) as u8);
+            let images = from_array(&array).unwrap();
+            assert_eq!(images[1].color().has_color(), channels == 3);
+            assert_eq!(to_array(&images, &model).unwrap(), array);
+        }
+        let error = from_array(&Array4::zeros((1, 2, 2, 2))).unwrap_err().to_string();
+        assert_eq!(error, "images has shape [1, 2, 2, 2], expected [N, H, W, 1 or 3]");
+    }
+
+    #[test]
+    fn larger_images_are_reduced_and_smaller_ones_refused() {
+        let image = |width, height, gray| match gray {
+            true => DynamicImage::from(GrayImage::from_pixel(width, height, image::Luma([7]))),
+            false => DynamicImage::from(RgbImage::from_pixel(width, height, image::Rgb([7, 7, 7]))),
+        };
+        let array = to_array(&[image(9, 5, false), image(4, 4, true)], &model(4, 4, 1)).unwrap();
+        assert_eq!(array, Array4::from_elem((2, 4, 4, 1), 7));
+        let refused = |image, channels| to_array(&[image], &model(4, 4, channels)).unwrap_err().to_string();
+        assert_eq!(refused(image(9, 3, false), 3), "image 0 is 9×3 pixels, smaller than the model's 4×4");
+        assert_eq!(refused(image(9, 5, true), 3), "image 0 is grayscale, and the model takes RGB");
+    }
+
+    #[test]
+    fn a_grid_is_about_square_and_large_enough_to_see() {
+        let sheet = grid(&Array4::zeros((5, 32, 32, 3)), &GridOptions::default()).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (3 * 130 + 2, 2 * 130 + 2));
+        let options = GridOptions { columns: 5, padding: 0, scale: 1 };
+        let sheet = grid(&Array4::zeros((5, 32, 32, 3)), &options).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (160, 32));
+        assert!(grid(&Array4::zeros((0, 32, 32, 3)), &options).is_err());
+    }
+}

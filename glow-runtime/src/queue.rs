@@ -1,0 +1,130 @@
+//! A fair queue for a few things that only one thread at a time may use.
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Things lent to one thread each, in the order in which the threads ask.
+pub(crate) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    idle: Vec<T>,
+    /// Number for the next thread that asks.
+    next: u64,
+    /// Number of the thread whose turn it is.
+    turn: u64,
+}
+
+impl<T> Queue<T> {
+    pub fn new(items: Vec<T>) -> Self {
+        Self { state: Mutex::new(State { idle: items, next: 0, turn: 0 }), changed: Condvar::new() }
+    }
+
+    /// Waits for this thread's turn and for an idle item.
+    pub fn take(&self) -> Lease<'_, T> {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        loop {
+            if state.turn == number
+                && let Some(item) = state.idle.pop()
+            {
+                state.turn += 1;
+                self.changed.notify_all();
+                return Lease { queue: self, item: Some(item) };
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // Nothing panics while the lock is held, so that a poisoned state is still a valid one.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An item on loan; it goes back when this is dropped, by a panic too.
+pub(crate) struct Lease<'a, T> {
+    queue: &'a Queue<T>,
+    item: Option<T>,
+}
+
+impl<T> Drop for Lease<'_, T> {
+    fn drop(&mut self) {
+        self.queue.lock().idle.extend(self.item.take());
+        self.queue.changed.notify_all();
+    }
+}
+
+impl<T> Deref for Lease<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.item.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl<T> DerefMut for Lease<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.item.as_mut().expect("taken only when dropped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn no_more_threads_at_once_than_items() {
+        let queue = Queue::new(vec![(); 2]);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let _lease = queue.take();
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!((1..=2).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let queue = Queue::new(vec![Vec::new()]);
+        let held = queue.take();
+        std::thread::scope(|scope| {
+            for i in 0..4 {
+                scope.spawn({
+                    let queue = &queue;
+                    move || queue.take().push(i)
+                });
+                while queue.lock().next < i + 2 {
+                    std::thread::yield_now();
+                }
+            }
+            drop(held);
+        });
+        assert_eq!(*queue.take(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_panic_gives_the_item_back() {
+        let queue = Queue::new(vec![0]);
+        let panicked = std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                let _lease = queue.take();
+                panic!("in the middle of a call");
+            });
+            work.join().is_err()
+        });
+        assert!(panicked);
+        assert_eq!(*queue.take(), 0);
+    }
+}

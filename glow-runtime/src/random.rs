@@ -1,0 +1,86 @@
+//! Random numbers that depend on the seed and the image's number alone, whatever the batch, the
+//! chunk and the thread.
+use rand::Rng;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// What the numbers are for: streams of one seed that must not be the same.
+#[derive(Clone, Copy)]
+pub(crate) enum Use {
+    Latents,
+    /// Dequantization, of one of several draws.
+    Dequantization {
+        draw: u64,
+    },
+}
+
+/// ChaCha with 8 rounds: its key is made of the seed and the use, its stream is the image's number.
+fn generator(seed: u64, purpose: Use, index: u64) -> ChaCha8Rng {
+    let (tag, draw) = match purpose {
+        Use::Latents => (b"glow latent eps.", 0),
+        Use::Dequantization { draw } => (b"glow dequantize.", draw),
+    };
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(tag);
+    key[16..24].copy_from_slice(&seed.to_le_bytes());
+    key[24..].copy_from_slice(&draw.to_le_bytes());
+    let mut generator = ChaCha8Rng::from_seed(key);
+    generator.set_stream(index);
+    generator
+}
+
+/// `count` draws of N(0, 1).
+pub(crate) fn normal(seed: u64, purpose: Use, index: u64, count: usize) -> impl Iterator<Item = f32> {
+    let mut generator = generator(seed, purpose, index);
+    (0..count).map(move |_| StandardNormal.sample(&mut generator))
+}
+
+/// `count` draws that are uniform in [0, 1), multiples of 2^−24.
+pub(crate) fn uniform(seed: u64, purpose: Use, index: u64, count: usize) -> impl Iterator<Item = f32> {
+    let mut generator = generator(seed, purpose, index);
+    (0..count).map(move |_| (generator.next_u32() >> 8) as f32 / (1 << 24) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A seed gives the same images in every version of this crate; were these to change, that
+    /// would be broken.
+    #[test]
+    fn the_streams_are_what_they_were() {
+        let eps: Vec<f32> = normal(1, Use::Latents, 7, 3).collect();
+        let noise: Vec<f32> = uniform(1, Use::Dequantization { draw: 2 }, 7, 3).collect();
+        assert_eq!(eps, [0.0; 3]);
+        assert_eq!(noise, [0.0; 3]);
+    }
+
+    #[test]
+    fn seed_use_draw_and_index_each_give_another_stream() {
+        let first = |seed, purpose, index| uniform(seed, purpose, index, 1).next().unwrap();
+        let reference = first(0, Use::Dequantization { draw: 0 }, 0);
+        for other in [
+            first(1, Use::Dequantization { draw: 0 }, 0),
+            first(0, Use::Dequantization { draw: 1 }, 0),
+            first(0, Use::Dequantization { draw: 0 }, 1),
+            first(0, Use::Latents, 0),
+        ] {
+            assert_ne!(reference, other);
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distributions() {
+        let n = 100_000;
+        let moments = |values: Vec<f32>| {
+            let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
+            let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n as f64;
+            (mean, variance)
+        };
+        let (mean, variance) = moments(normal(3, Use::Latents, 0, n).collect());
+        assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        let (mean, variance) = moments(uniform(3, Use::Latents, 0, n).collect());
+        assert!((mean - 0.5).abs() < 0.005 && (variance - 1.0 / 12.0).abs() < 0.002, "{mean} {variance}");
+    }
+}
