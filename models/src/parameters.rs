@@ -119,6 +119,24 @@ impl Architecture {
         );
     }
 
+    /// Multiply-adds of one image through the flow in one direction: convolutions and channel mixing.
+    pub fn multiply_adds(&self) -> u64 {
+        let product = |factors: &[usize]| factors.iter().fold(1u64, |p, &n| p.saturating_mul(n as u64));
+        let levels = self.level_shapes().into_iter().map(|level| {
+            let (pixels, c, w) = (level.height * level.width, level.channels, self.hidden);
+            let step = [
+                product(&[c, c]),
+                product(&[9, c / 2, w]),
+                product(&[w, w]),
+                product(&[9, w, self.coupling_outputs(c)]),
+            ];
+            let step = step.into_iter().fold(0, u64::saturating_add).saturating_mul(self.depth as u64);
+            let split = if level.splits { product(&[9, c / 2, c]) } else { 0 };
+            step.saturating_add(split).saturating_mul(pixels as u64)
+        });
+        levels.fold(0, u64::saturating_add)
+    }
+
     /// Numbers in all parameters together, without allocating anything of their size.
     pub fn parameter_count(&self) -> u64 {
         // One step of each level stands for all: the list itself may be long for an absurd depth.
@@ -210,5 +228,7 @@ mod tests {
         let architecture = Architecture { coupling: Coupling::Affine, ..Default::default() };
         let millions = architecture.parameter_count() as f64 / 1e6;
         assert!((43.0..46.0).contains(&millions), "{millions}");
+        let billions = architecture.multiply_adds() as f64 / 1e9;
+        assert!((3.9..4.2).contains(&billions), "{billions}");
     }
 }

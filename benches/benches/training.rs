@@ -1,0 +1,35 @@
+//! A step of training, and the ceiling that it is held against.
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use glow_benches::{batch, preset, trainer};
+use tch::{Device, Kind, Tensor};
+
+/// A large matrix product in fp32: what this machine does at best through the same library.
+fn ceiling(criterion: &mut Criterion) {
+    const SIDE: i64 = 2048;
+    let matrix = || Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu));
+    let (a, b) = (matrix(), matrix());
+    let mut group = criterion.benchmark_group("ceiling");
+    group.sample_size(10).throughput(Throughput::Elements((SIDE * SIDE * SIDE) as u64));
+    group.bench_function("matrix_product", |bench| bench.iter(|| a.matmul(&b)));
+    group.finish();
+}
+
+/// Forward, backward and update; backward counts twice the multiply-adds of forward.
+fn step(criterion: &mut Criterion) {
+    let config = preset("cifar10");
+    let model = config.model.clone();
+    let mut group = criterion.benchmark_group("train_step");
+    group.sample_size(10);
+    for n in [1, 16] {
+        let batch = batch(&config, n);
+        let mut trainer = trainer(config.clone());
+        group.throughput(Throughput::Elements(3 * n as u64 * model.multiply_adds()));
+        group.bench_function(BenchmarkId::new("cifar10", n), |bench| {
+            bench.iter(|| trainer.step(&batch).expect("a step"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ceiling, step);
+criterion_main!(benches);

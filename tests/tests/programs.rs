@@ -1,0 +1,206 @@
+//! The programs as a person uses them: resuming, stopping, and being given what they cannot use.
+use glow_tests::{assert_fails, faces, program, run, stdout};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const TINY: [&str; 20] = [
+    "--channels",
+    "1",
+    "--height",
+    "16",
+    "--width",
+    "16",
+    "--levels",
+    "2",
+    "--depth",
+    "1",
+    "--hidden",
+    "8",
+    "--batch-size",
+    "8",
+    "--init-batch",
+    "32",
+    "--warmup-steps",
+    "5",
+    "--device",
+    "cpu",
+];
+
+fn train(out: &Path, more: &[&str]) -> std::process::Output {
+    let data = format!("images:{}", faces().display());
+    let mut arguments = vec!["--data", &data, "--out", out.to_str().unwrap()];
+    arguments.extend(TINY);
+    arguments.extend(more);
+    run("glow-train", arguments)
+}
+
+#[test]
+fn a_resumed_run_equals_one_that_was_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    stdout(train(&whole, &["--steps", "12", "--log-every", "1"]));
+    stdout(train(&parts, &["--steps", "5", "--log-every", "1"]));
+    let resumed =
+        run("glow-train", ["--out", parts.to_str().unwrap(), "--resume", "--steps", "12", "--device", "cpu"]);
+    let printed = stdout(resumed);
+    assert!(printed.contains("held-out bits/dim"), "{printed}");
+    let tensors = |run: &Path| {
+        let bytes = std::fs::read(run.join("checkpoints/latest.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> =
+            file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(tensors(&whole), tensors(&parts));
+    let metrics = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["split"] == "train")
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (1..=12).collect::<Vec<_>>());
+    assert!(whole.join("samples/step-00000012.png").exists());
+    assert!(whole.join("config.toml").exists());
+    let eval =
+        stdout(run("glow-train", ["eval", whole.to_str().unwrap(), "--draws", "2", "--device", "cpu"]));
+    assert!(eval.contains("bits/dim at 8 bits") && eval.contains("40 images"), "{eval}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_checkpoint_to_go_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let data = format!("images:{}", faces().display());
+    let mut child = Command::new(program("glow-train"))
+        .args(["--data", &data, "--out", out.to_str().unwrap(), "--steps", "1000000", "--log-every", "1"])
+        .args(TINY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Once a step is in the metrics, the loop is under way.
+    let metrics = out.join("metrics.jsonl");
+    for _ in 0..600 {
+        if std::fs::read_to_string(&metrics).is_ok_and(|text| text.contains("\"train\"")) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let meta =
+        glow_models::Checkpoint::open(&out.join("checkpoints/latest.safetensors")).unwrap().meta().clone();
+    assert!(meta.step > 0);
+    let last = (meta.step + 2).to_string();
+    stdout(run(
+        "glow-train",
+        ["--out", out.to_str().unwrap(), "--resume", "--steps", &last, "--device", "cpu"],
+    ));
+}
+
+#[test]
+fn an_unreadable_photograph_among_many_is_named_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let photographs = folder.path().join("photographs");
+    std::fs::create_dir(&photographs).unwrap();
+    for i in 1..=10 {
+        std::fs::copy(faces().join(format!("s1/{i}.pgm")), photographs.join(format!("{i}.pgm"))).unwrap();
+    }
+    std::fs::write(photographs.join("notes.png"), "not a picture").unwrap();
+    let data = format!("images:{}", photographs.display());
+    let out = folder.path().join("run");
+    let mut arguments = vec!["--data", &data, "--out", out.to_str().unwrap(), "--steps", "2"];
+    arguments.extend(TINY);
+    let output = run("glow-train", arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    stdout(output);
+    assert!(stderr.contains("notes.png"), "{stderr}");
+    assert!(stderr.contains("1 image"), "{stderr}");
+}
+
+#[test]
+fn what_glow_train_cannot_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let out = path("run");
+    let faces = format!("images:{}", faces().display());
+    std::fs::create_dir(path("empty")).unwrap();
+    std::fs::create_dir_all(path("foreign/checkpoints")).unwrap();
+    std::fs::write(path("foreign/checkpoints/latest.safetensors"), "not a checkpoint").unwrap();
+    std::fs::create_dir_all(path("broken")).unwrap();
+    std::fs::write(path("broken/a.png"), "not a picture").unwrap();
+    std::fs::write(path("typo.toml"), "[model]\ndeepth = 3\n").unwrap();
+    let (empty, broken, missing) = (
+        format!("images:{}", path("empty")),
+        format!("images:{}", path("broken")),
+        format!("images:{}", path("no")),
+    );
+    let (foreign, typo) = (path("foreign"), path("typo.toml"));
+    let cases: Vec<(i32, &str, Vec<&str>)> = vec![
+        (1, "empty", vec!["--data", &empty]),
+        (1, "a.png", vec!["--data", &broken]),
+        (1, "does not exist", vec!["--data", &missing]),
+        (1, "gray", vec!["--data", &faces]),
+        (1, "92", vec!["--data", &faces, "--channels", "1", "--height", "128", "--width", "128"]),
+        (1, "not a complete safetensors file", vec!["--data", &faces, "--out", &foreign, "--resume"]),
+        (1, "latest.safetensors", vec!["--resume"]),
+        (1, "deepth", vec!["--config", &typo, "--data", &faces]),
+        (1, "cannot be opened", vec!["--data", &faces, "--channels", "1", "--device", "cuda:99"]),
+        (2, "no data set", vec![]),
+        (2, "--depth many", vec!["--data", &faces, "--depth", "many"]),
+        (2, "levels = 60", vec!["--data", &faces, "--levels", "60"]),
+        (2, "sample_temperature", vec!["--data", &faces, "--sample-temperature", "-1"]),
+        (2, "no preset", vec!["--preset", "cifar"]),
+        (2, "--no-such-flag", vec!["--no-such-flag"]),
+    ];
+    for (code, says, mut arguments) in cases {
+        if !arguments.contains(&"--out") {
+            arguments.extend(["--out", &out]);
+        }
+        let output = run("glow-train", &arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // clap words its own errors; that the exit code is 2 and the flag is named is what counts.
+        let says = if says == "no preset" { "cifar" } else { says };
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert_fails(&output, code, says);
+    }
+}
+
+#[test]
+fn what_glow_export_and_glow_cannot_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    std::fs::write(path("foreign.safetensors"), "not a checkpoint").unwrap();
+    std::fs::create_dir(path("full")).unwrap();
+    std::fs::write(path("full/precious.txt"), "keep me").unwrap();
+    let run_folder = folder.path().join("run");
+    stdout(train(&run_folder, &["--steps", "2"]));
+    let run_folder = run_folder.to_str().unwrap();
+    let (foreign, bundle, full, missing) =
+        (path("foreign.safetensors"), path("bundle"), path("full"), path("no"));
+    assert_fails(&run("glow-export", [&foreign, "--out", &bundle]), 1, "not a complete safetensors file");
+    assert_fails(&run("glow-export", [&missing, "--out", &bundle]), 1, "does not exist");
+    assert_fails(&run("glow-export", [run_folder, "--out", &full]), 1, "full");
+    assert!(Path::new(&path("full/precious.txt")).exists());
+    assert_fails(&run("glow-export", [run_folder]), 2, "--out");
+    stdout(run("glow-export", [run_folder, "--out", &bundle]));
+    assert_fails(&run("glow", ["sample", &missing, "--out", &path("x.png")]), 1, "model.json");
+    let png = path("x.png");
+    for temperature in ["-1", "nan", "inf", "warm"] {
+        let output = run("glow", ["sample", &bundle, "--out", &png, "--temperature", temperature]);
+        assert!(!output.status.success(), "temperature {temperature}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("temperature"), "temperature {temperature}");
+    }
+    let weights = Path::new(&bundle).join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    assert_fails(&run("glow", ["sample", &bundle, "--out", &png]), 1, "SHA-256");
+    std::fs::remove_file(Path::new(&bundle).join("decoder.onnx")).unwrap();
+    assert_fails(&run("glow", ["sample", &bundle, "--out", &png]), 1, "decoder.onnx is missing");
+}
