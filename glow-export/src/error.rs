@@ -13,7 +13,9 @@ pub enum ExportError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Training never began: the actnorms were not initialised from data.
-    #[error("{path} is of a model that has not seen an image (its actnorms are not initialised): train it first")]
+    #[error(
+        "{path} is of a model that has not seen an image (its actnorms are not initialised): train it first"
+    )]
     Uninitialised {
         /// The checkpoint.
         path: PathBuf,
@@ -41,7 +43,9 @@ pub enum ExportError {
         layer: String,
     },
     /// A folded weight does not fit 32 bits.
-    #[error("the folded weight {tensor} is too large for fp32: actnorm or 1×1 convolution of this layer are degenerate")]
+    #[error(
+        "the folded weight {tensor} is too large for fp32: actnorm or 1×1 convolution of this layer are degenerate"
+    )]
     Overflow {
         /// The frozen tensor.
         tensor: String,
@@ -68,10 +72,13 @@ pub enum ExportError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The bundle just written does not run.
-    #[error("the exported graphs could not be run for verification (--no-verify skips it)")]
+    #[error(
+        "the exported graphs could not be run for verification, and nothing was written (a model that has \
+         hardly been trained can be like that; --no-verify skips it)"
+    )]
     Runtime(#[from] glow_runtime::Error),
     /// The graphs compute something else than the float64 evaluation of the checkpoint.
-    #[error("verification failed, and nothing was written:\n{0}")]
+    #[error("verification failed, and nothing was written (--no-verify skips it):\n{0}")]
     Verification(Verification),
 }
 

@@ -93,6 +93,9 @@ impl Parameters {
 
     fn float<D: Dimension>(&self, name: &str) -> ndarray::Array<f64, D> {
         let array = self.floats.get(name).unwrap_or_else(|| panic!("no parameter {name}"));
-        array.mapv(f64::from).into_dimensionality().unwrap_or_else(|_| panic!("parameter {name} has {:?}", array.shape()))
+        array
+            .mapv(f64::from)
+            .into_dimensionality()
+            .unwrap_or_else(|_| panic!("parameter {name} has {:?}", array.shape()))
     }
 }

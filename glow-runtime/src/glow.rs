@@ -36,8 +36,8 @@ pub struct Encoded {
 pub struct Decoded {
     /// Images [N, H, W, C].
     pub images: Array4<u8>,
-    /// The flow's own output [N, H, W, C] before it is rounded down to a pixel value: in units of one
-    /// image step, x = v / 2^n_bits − 0.5 for the (dequantized) value v in [0, 2^n_bits).
+    /// The flow's own output [N, H, W, C]: x = v / 2^n_bits − 0.5, where v in [0, 2^n_bits) is the
+    /// dequantized pixel value that the image has rounded down.
     pub x: Array4<f32>,
 }
 
@@ -176,11 +176,10 @@ impl Glow {
         let shapes = &self.manifest().latent_shapes;
         let mut outputs = self.run(graph, &inputs, n, shapes.len() + 1)?;
         let log_prob = outputs.pop().expect("one output more than levels").floats;
-        let levels = outputs.into_iter().zip(shapes).enumerate().map(|(level, (output, shape))| {
+        let levels = outputs.into_iter().zip(shapes).map(|(output, shape)| {
             finite(&output.floats, shape.len(), "the latent", "")?;
             let dim = (n, shape.channels, shape.height, shape.width);
-            Ok(Array4::from_shape_vec(dim, output.floats)
-                .unwrap_or_else(|_| unreachable!("eps_{level} was checked")))
+            Ok(Array4::from_shape_vec(dim, output.floats).expect("the graph's outputs are checked"))
         });
         let latents = Latents::from_levels(levels.collect::<Result<_, Error>>()?)?;
         finite(&log_prob, 1, "the log-likelihood", "")?;
@@ -205,7 +204,7 @@ impl Glow {
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
         let [images, x]: [Output; 2] =
-            self.run(graph, &inputs, n, 2)?.try_into().unwrap_or_else(|_| unreachable!("two were asked for"));
+            self.run(graph, &inputs, n, 2)?.try_into().expect("as many outputs as were asked for");
         let a = self.architecture();
         let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
         finite(&x.floats, a.dims(), "the decoded value", hint)?;

@@ -1,4 +1,54 @@
-//! Runs a frozen Glow.
+//! Runs a frozen Glow: samples images, turns images into latents and back, and computes likelihoods.
+//!
+//! A bundle is a folder that `glow-export` wrote. This crate executes it through ONNX Runtime, on the
+//! CPU, and needs nothing of what trained the model.
+//!
+//! ```
+//! use glow_runtime::{EncodeOptions, Glow, SampleOptions, ScoreOptions};
+//!
+//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+//! let glow = Glow::load(bundle)?;
+//!
+//! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
+//! let images = glow.sample(8, &SampleOptions { seed: 1, ..Default::default() })?;
+//! assert_eq!(images.dim(), (8, 8, 8, 3));
+//!
+//! // To latents, and back: the same pixels.
+//! let encoded = glow.encode(&images, &EncodeOptions::default())?;
+//! assert_eq!(glow.decode(&encoded.latents, None)?.images, images);
+//!
+//! // Halfway between the first two.
+//! let (a, b) = (encoded.latents.slice(0..1)?, encoded.latents.slice(1..2)?);
+//! let between = glow.decode(&a.lerp(&b, 0.5)?, None)?.images;
+//! # assert_eq!(between.dim().0, 1);
+//!
+//! // How likely the model finds them.
+//! let bits = glow.bits_per_dim(&images, &ScoreOptions { draws: 4, ..Default::default() })?;
+//! # assert!(bits.iter().all(|bits| bits.is_finite()));
+//! # Ok::<(), glow_runtime::Error>(())
+//! ```
+//!
+//! # Conventions
+//! - Images are `ndarray` arrays of `u8`, [N, H, W, C], in the model's size; the feature `image` reads
+//!   files of any larger size.
+//! - Latents are one value, [`Latents`]: an image comes back only from all of its levels.
+//! - Likelihoods are ln p(image) in nats, with the discretisation term; bits/dim is
+//!   −ln p / (ln 2 · H·W·C).
+//! - A [`Glow`] is `Send + Sync`, and every method takes `&self`. A batch of any size will do: it goes
+//!   through in chunks, to the same result.
+//! - Whatever comes from outside may be wrong and gives an [`Error`] that says what is and what to do;
+//!   nothing panics.
+//!
+//! # ONNX Runtime
+//! The library is opened at run time; [`GlowBuilder::onnxruntime`] says where it is looked for. Any
+//! version from 1.17 on will do. A process has one ONNX Runtime, and this crate starts it: programs that
+//! use the crate `ort` for themselves as well cannot share it.
+//!
+//! # Features
+//! | feature | gives | default |
+//! | --- | --- | --- |
+//! | `image` | `images`: conversion to and from the `image` crate, image files, grids | no |
+//! | `cli` | the program `glow` | no |
 mod builder;
 mod error;
 mod glow;
@@ -15,8 +65,8 @@ pub use builder::{GlowBuilder, Provider};
 pub use error::Error;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
-    Architecture, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation, Precision, Provenance,
-    TensorFileError, Weights,
+    Architecture, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation, Precision,
+    Provenance, TensorFileError, Weights,
 };
 pub use graph::GraphKind;
 pub use latents::Latents;

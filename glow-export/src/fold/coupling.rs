@@ -35,7 +35,8 @@ pub(super) fn fold(
         // would have to go through the two wide layers in front.
         let inputs = weight.dim().1 - 1;
         let edge = weight.slice(s![.., inputs.., .., ..]);
-        let map = border::response(edge, shape.height, shape.width) + bias.to_shape((1, bias.len(), 1, 1)).expect("one number a channel");
+        let map = border::response(edge, shape.height, shape.width)
+            + bias.to_shape((1, bias.len(), 1, 1)).expect("one number a channel");
         frozen.push(format!("{name}.conv3.border"), &map)?;
         weight = weight.slice(s![.., ..inputs, .., ..]).to_owned();
     }
@@ -64,13 +65,19 @@ fn scaled(mut weight: Array4<f64>, scale: &Array1<f64>) -> Array4<f64> {
 }
 
 /// Turns the border channel, the last one, of a convolution over z1 into the channel of ones.
-pub(super) fn first_layer(mut weight: Array4<f64>, bias: Array1<f64>, layout: Layout) -> (Array4<f64>, Array1<f64>) {
+pub(super) fn first_layer(
+    weight: Array4<f64>,
+    bias: Array1<f64>,
+    layout: Layout,
+) -> (Array4<f64>, Array1<f64>) {
     if layout.ones == 0 {
         return (weight, bias);
     }
     let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
-    weight.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
-    (weight, bias + extra)
+    let mut with_ones = Array4::zeros((weight.dim().0, layout.first(), 3, 3));
+    with_ones.slice_mut(s![.., ..layout.half(), .., ..]).assign(&weight.slice(s![.., ..layout.half(), .., ..]));
+    with_ones.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
+    (with_ones, bias + extra)
 }
 
 /// Even outputs first, then the odd ones.

@@ -62,7 +62,8 @@ fn learned(parameters: &Parameters, height: usize, width: usize) -> Array4<f64> 
 /// [classes, 2C, 1, 1]: the linear map of each one-hot label.
 fn label_table(parameters: &Parameters) -> Array4<f64> {
     let scale = scale(parameters.vector("top.label.logs").view());
-    let table = (parameters.matrix("top.label.weight").reversed_axes() + parameters.vector("top.label.bias")) * scale;
+    let table =
+        (parameters.matrix("top.label.weight").reversed_axes() + parameters.vector("top.label.bias")) * scale;
     table.insert_axis(Axis(2)).insert_axis(Axis(3))
 }
 

@@ -218,7 +218,14 @@ impl<'a> Builder<'a> {
         value
     }
 
-    fn push(&mut self, op: &str, name: &str, inputs: Vec<Operand>, attribute: Vec<AttributeProto>, outputs: &[Value]) {
+    fn push(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: Vec<Operand>,
+        attribute: Vec<AttributeProto>,
+        outputs: &[Value],
+    ) {
         self.graph.value_info.extend(outputs.iter().map(Value::info));
         self.graph.node.push(NodeProto {
             input: inputs.into_iter().map(|operand| operand.0).collect(),
@@ -260,7 +267,8 @@ impl Value {
     fn info(&self) -> ValueInfoProto {
         let batch = Dimension::Param(BATCH.into());
         let sizes = self.shape.iter().map(|&size| Dimension::Value(size as i64));
-        let dim = std::iter::once(batch).chain(sizes).map(|value| DimensionProto { value: Some(value) }).collect();
+        let dim =
+            std::iter::once(batch).chain(sizes).map(|value| DimensionProto { value: Some(value) }).collect();
         let tensor =
             TensorTypeProto { elem_type: self.data_type.into(), shape: Some(TensorShapeProto { dim }) };
         ValueInfoProto { name: self.name.clone(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
@@ -273,7 +281,12 @@ pub(super) fn node_name(layer: &str) -> String {
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), i: Some(value), r#type: AttributeType::Int.into(), ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        i: Some(value),
+        r#type: AttributeType::Int.into(),
+        ..Default::default()
+    }
 }
 
 fn ints(name: &str, values: &[usize]) -> AttributeProto {

@@ -90,12 +90,8 @@ fn uncouple(
 /// x, channels last, and clip(floor((x + 0.5)·2^n_bits)·2^(8−n_bits), 0, 255).
 fn image(graph: &mut Builder<'_>, architecture: &Architecture, x: &Value) {
     let x = graph.transpose("x/channels_last", x, [0, 2, 3, 1]);
-    let (half, bins, lowest, highest) = (
-        graph.scalar(0.5),
-        graph.scalar(architecture.bins() as f32),
-        graph.scalar(0.0),
-        graph.scalar(255.0),
-    );
+    let (half, bins, lowest, highest) =
+        (graph.scalar(0.5), graph.scalar(architecture.bins() as f32), graph.scalar(0.0), graph.scalar(255.0));
     let mut pixels = graph.elementwise("Add", "image/from_zero", &x, &[half]);
     pixels = graph.elementwise("Mul", "image/steps", &pixels, &[bins]);
     pixels = graph.elementwise("Floor", "image/floor", &pixels, &[]);

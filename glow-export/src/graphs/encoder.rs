@@ -120,7 +120,12 @@ fn total_log_scale(graph: &mut Builder<'_>, level: usize, log_scales: &[Value]) 
 }
 
 /// constant − ½·Σ eps² − penalties.
-fn log_prob(graph: &mut Builder<'_>, squares: &[Value], penalties: &[Value], labels: Option<&Value>) -> Value {
+fn log_prob(
+    graph: &mut Builder<'_>,
+    squares: &[Value],
+    penalties: &[Value],
+    labels: Option<&Value>,
+) -> Value {
     let others = |values: &[Value]| values[1..].iter().map(Operand::from).collect::<Vec<_>>();
     let squares = graph.elementwise("Sum", "log_prob/squares", &squares[0], &others(squares));
     let half = graph.scalar(-0.5);

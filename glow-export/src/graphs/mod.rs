@@ -72,7 +72,12 @@ fn top_prior(
                 Some(labels) if prior == "top.label" => (&graph.gather(&tensor, labels)).into(),
                 _ => graph.weight(&tensor),
             };
-            z = graph.elementwise(op, &format!("{}/{}", node_name(&tensor), op.to_lowercase()), &z, &[operand]);
+            z = graph.elementwise(
+                op,
+                &format!("{}/{}", node_name(&tensor), op.to_lowercase()),
+                &z,
+                &[operand],
+            );
         }
     }
     z

@@ -222,6 +222,3 @@ fn join(z1: &Array3<f64>, z2: &Array3<f64>) -> Array3<f64> {
 fn over_channels(vector: &Array1<f64>) -> Array3<f64> {
     vector.clone().insert_axis(Axis(1)).insert_axis(Axis(2))
 }
-
-#[cfg(test)]
-mod tests;

@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn picture(width: u32, height: u32) -> DynamicImage {
-        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 30])).into()
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8 * 5, y as u8 * 5, 30])).into()
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod files;
 pub use files::{EXTENSIONS, list, read, write_png};
 
 use crate::{Architecture, Error};
-use glow_models::{Grid, GridLayout, fit_image};
 pub use glow_models::Misfit;
+use glow_models::{Grid, GridLayout, fit_image};
 use image::{DynamicImage, GrayImage, RgbImage};
 use ndarray::{Array4, ArrayView4};
 
@@ -121,7 +121,8 @@ mod tests {
     fn there_and_back() {
         for channels in [1, 3] {
             let model = model(4, 6, channels);
-            let array = Array4::from_shape_fn((3, 4, 6, channels), |(n, y, x, c)| (n * 50 + y * 10 + x + c) as u8);
+            let array =
+                Array4::from_shape_fn((3, 4, 6, channels), |(n, y, x, c)| (n * 50 + y * 10 + x + c) as u8);
             let images = from_array(&array).unwrap();
             assert_eq!(images[1].color().has_color(), channels == 3);
             assert_eq!(to_array(&images, &model).unwrap(), array);

@@ -1,4 +1,6 @@
 //! Finding the ONNX Runtime library and starting it, once a process.
+mod elf;
+
 use crate::Error;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
@@ -53,7 +55,9 @@ pub(crate) fn start(asked: Option<&Path>) -> Result<Library, Error> {
             _ => Ok(library.clone()),
         };
     }
-    let path = find(asked)?;
+    let found = find(asked)?;
+    // A bare name would make the loader search its own folders instead.
+    let path = std::path::absolute(&found).unwrap_or(found);
     let version = probe(&path)?;
     let unusable = |reason: String| Error::Library { path: path.clone(), reason };
     let environment = ort::init_from(&path)
@@ -62,6 +66,10 @@ pub(crate) fn start(asked: Option<&Path>) -> Result<Library, Error> {
         .with_telemetry(false)
         .build()
         .map_err(|source| Error::Environment { source: source.into() })?;
+    // What fails comes back as an error; that it is not logged as well is up to whoever set ORT_LOG.
+    if std::env::var_os("ORT_LOG").is_none() {
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
+    }
     let started = Library { info: OnnxRuntime { path, version }, environment };
     Ok(library.insert(started).clone())
 }
@@ -109,12 +117,16 @@ struct ApiBase {
 /// The version of the library, found out before `ort` sees it: that panics where this gives errors.
 fn probe(path: &Path) -> Result<String, Error> {
     let unusable = |reason: String| Error::Library { path: path.into(), reason };
-    // The loader's own word for a missing file is less clear, and a bare name would make it search.
-    if let Err(error) = std::fs::File::open(path) {
-        return Err(unusable(error.to_string()));
+    // Where the loader's own word would be less clear, or none at all.
+    let complete = std::fs::File::open(path).and_then(|mut file| elf::is_complete(&mut file));
+    if !complete.map_err(|error| unusable(error.to_string()))? {
+        return Err(unusable("the file is truncated".into()));
     }
     // SAFETY: this runs the library's initialisers, as any use of it would.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        unusable(format!("{error}{}", cause.unwrap_or_default()))
+    })?;
     // SAFETY: the signature is that of ONNX Runtime's C API, stable since its first version.
     let base = unsafe { library.get::<unsafe extern "system" fn() -> *const ApiBase>(b"OrtGetApiBase") }
         .map_err(|_| unusable("it is another library, without OrtGetApiBase".into()))?;

@@ -1,0 +1,55 @@
+//! What verification found.
+use std::fmt;
+
+/// One quantity that was compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// What was compared, with its unit.
+    pub quantity: &'static str,
+    /// The largest difference.
+    pub difference: f64,
+    /// The largest difference allowed.
+    pub tolerance: f64,
+}
+
+impl Check {
+    /// Whether the difference is within the tolerance; never so for NaN.
+    pub fn holds(&self) -> bool {
+        self.difference <= self.tolerance
+    }
+}
+
+/// All that was compared; shown as a table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Verification {
+    /// The comparisons.
+    pub checks: Vec<Check>,
+}
+
+impl Verification {
+    pub(super) fn add(&mut self, quantity: &'static str, difference: f64, tolerance: f64) {
+        self.checks.push(Check { quantity, difference, tolerance });
+    }
+
+    /// Whether all differences are within their tolerances.
+    pub fn holds(&self) -> bool {
+        self.checks.iter().all(Check::holds)
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:24} {:>19} {:>10}", "quantity", "largest difference", "tolerance")?;
+        for check in &self.checks {
+            let mark = if check.holds() { '✓' } else { '✗' };
+            let (difference, tolerance) = (number(check.difference), number(check.tolerance));
+            write!(f, "\n{:24} {difference:>19} {tolerance:>10} {mark}", check.quantity)?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts as they are, measurements with three figures.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { value.to_string() } else { format!("{value:.2e}") }
+}

@@ -1,0 +1,191 @@
+//! From checkpoint to verified bundle, over every option of the architecture, and what goes wrong.
+mod support;
+
+use glow_export::{ExportError, ExportOptions, Reference, Weights, export, verify};
+use glow_models::{Architecture, Bundle, Checkpoint, Coupling, Group, Permutation};
+use std::fs;
+use std::path::Path;
+use support::{chain, changed_checkpoint, checkpoint, small};
+
+#[test]
+fn every_architecture_exports_and_agrees_with_the_reference() {
+    let base = small();
+    let (affine, additive) = (Coupling::Affine, Coupling::Additive);
+    let mut table = Vec::new();
+    for permutation in
+        [Permutation::Reverse, Permutation::Shuffle, Permutation::Invconv, Permutation::InvconvPlain]
+    {
+        for (coupling, edge_bias) in [(affine, true), (additive, true), (affine, false), (additive, false)] {
+            table.push(Architecture { permutation, coupling, edge_bias, ..base.clone() });
+        }
+    }
+    for levels in [1, 3] {
+        for (channels, n_bits, classes) in [(1, 8, 0), (3, 5, 3), (1, 1, 2)] {
+            for learn_top in [true, false] {
+                // Both with edge bias and without, which folds the top prior in another way.
+                let edge_bias = learn_top == (channels == 3);
+                table.push(Architecture {
+                    levels,
+                    channels,
+                    n_bits,
+                    classes,
+                    learn_top,
+                    edge_bias,
+                    width: 16,
+                    ..base.clone()
+                });
+            }
+        }
+    }
+    table.push(Architecture { depth: 1, hidden: 1, levels: 2, ..base.clone() });
+    table.push(Architecture { classes: 3, edge_bias: false, ..base.clone() });
+    table.push(Architecture { classes: 3, ..base });
+    for architecture in table {
+        let (folder, path) = checkpoint(&architecture);
+        for weights in [Weights::Averaged, Weights::Raw] {
+            let options = ExportOptions { weights, ..Default::default() };
+            let report = export(&path, folder.path().join("bundle"), &options)
+                .unwrap_or_else(|error| panic!("{architecture:?}: {}", chain(&error)));
+            if std::env::var_os("SHOW").is_some() {
+                println!("{architecture:?}\n{}", report.verification.as_ref().unwrap());
+            }
+            assert!(report.verification.unwrap().holds());
+            assert_eq!(report.manifest.provenance.weights, weights);
+        }
+    }
+}
+
+#[test]
+fn the_same_checkpoint_gives_the_same_bytes() {
+    let (folder, path) = checkpoint(&small());
+    let files: Vec<Vec<Vec<u8>>> = ["a", "b"]
+        .iter()
+        .map(|out| {
+            let out = folder.path().join(out);
+            export(&path, &out, &unverified()).unwrap();
+            bundle_files().map(|file| fs::read(out.join(file)).unwrap()).into()
+        })
+        .collect();
+    assert_eq!(files[0], files[1]);
+}
+
+#[test]
+fn verification_notices_other_weights() {
+    let (folder, path) = checkpoint(&small());
+    let out = folder.path().join("bundle");
+    export(&path, &out, &unverified()).unwrap();
+    let reference = Reference::new(&Checkpoint::open(&path).unwrap(), Weights::Raw).unwrap();
+    let error = verify(&out, &reference).unwrap_err();
+    let ExportError::Verification(verification) = error else { panic!("{error}") };
+    for quantity in ["eps", "log_prob (bits/dim)", "x (image steps)", "image (pixels)"] {
+        let check = verification.checks.iter().find(|check| check.quantity == quantity).unwrap();
+        assert!(!check.holds(), "{check:?}");
+    }
+    // What the bundle computes is still invertible.
+    assert!(verification.checks.last().unwrap().holds());
+    assert!(verification.to_string().contains('✗'), "{verification}");
+}
+
+#[test]
+fn broken_checkpoints_are_refused_and_an_older_bundle_stays() {
+    let (folder, path) = checkpoint(&small());
+    let out = folder.path().join("bundle");
+    export(&path, &out, &unverified()).unwrap();
+    fs::write(out.join("attributes.safetensors"), "directions").unwrap();
+    let before: Vec<_> = bundle_files().map(|file| fs::read(out.join(file)).unwrap()).into();
+
+    type Change = fn(&str, &mut [f32]);
+    let plain = Architecture { permutation: Permutation::InvconvPlain, ..small() };
+    let additive = Architecture { coupling: Coupling::Additive, levels: 1, ..small() };
+    let cases: Vec<(&str, Architecture, Change)> = vec![
+        (
+            "averages/level1.step00.coupling.conv2.weight of the checkpoint holds NaN",
+            small(),
+            |name, values| {
+                if name == "level1.step00.coupling.conv2.weight" {
+                    values[3] = f32::NAN;
+                }
+            },
+        ),
+        ("level0.step01.permutation cannot be inverted", plain, |name, values| {
+            if name == "level0.step01.permutation.weight" {
+                let (first, rest) = values.split_at_mut(12);
+                rest[..12].copy_from_slice(first);
+            }
+        }),
+        ("level1.step01.encode.weight is too large", small(), |name, values| {
+            if name == "level1.step01.actnorm.logs" {
+                values[0] = 40.0;
+            }
+        }),
+        // So large a shift leaves nothing of the image in 32 bits.
+        ("verification failed", additive, |name, values| {
+            if name == "level0.step01.coupling.conv3.bias" {
+                values.fill(1e6);
+            }
+        }),
+    ];
+    for (expected, architecture, change) in cases {
+        let (_broken, path) = changed_checkpoint(
+            &architecture,
+            |_| {},
+            |group, name, values| {
+                if group == Group::Averages {
+                    change(name, values);
+                }
+            },
+        );
+        let message = chain(&export(&path, &out, &ExportOptions::default()).expect_err(expected));
+        assert!(message.contains(expected), "{message:?} does not say {expected:?}");
+        let new = folder.path().join("new");
+        export(&path, &new, &ExportOptions::default()).expect_err(expected);
+        assert!(!new.exists());
+    }
+    let (_new, uninitialised) =
+        changed_checkpoint(&small(), |meta| meta.actnorm_initialised = false, |_, _, _| {});
+    let error = export(&uninitialised, &out, &unverified()).unwrap_err();
+    assert!(matches!(error, ExportError::Uninitialised { .. }), "{error}");
+    fs::write(&uninitialised, "not a checkpoint").unwrap();
+    assert!(matches!(export(&uninitialised, &out, &unverified()), Err(ExportError::Checkpoint(_))));
+
+    let after: Vec<_> = bundle_files().map(|file| fs::read(out.join(file)).unwrap()).into();
+    assert_eq!(before, after);
+    assert_eq!(names(folder.path()), ["bundle", "random.safetensors"]);
+    let report = export(&path, &out, &unverified()).unwrap();
+    assert_eq!(report.kept, ["attributes.safetensors"]);
+    assert_eq!(fs::read(out.join("attributes.safetensors")).unwrap(), b"directions");
+    assert_eq!(names(folder.path()), ["bundle", "random.safetensors"]);
+    assert_eq!(Bundle::open(&out).unwrap().manifest(), &report.manifest);
+}
+
+#[test]
+fn only_a_new_an_empty_or_a_bundles_folder_is_written_to() {
+    let (folder, path) = checkpoint(&small());
+    let (empty, other) = (folder.path().join("empty"), folder.path().join("other"));
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("diary.txt"), "dear diary").unwrap();
+    for refused in [&other, &path, Path::new("/")] {
+        let error = export(&path, refused, &unverified()).unwrap_err();
+        assert!(matches!(error, ExportError::Destination { .. }), "{}", chain(&error));
+    }
+    export(&path, &empty, &unverified()).unwrap();
+    export(&path, folder.path().join("deep/in/it"), &unverified()).unwrap();
+    assert_eq!(names(&other), ["diary.txt"]);
+    assert_eq!(names(&empty), ["decoder.onnx", "encoder.onnx", "model.json", "model.safetensors"]);
+}
+
+fn unverified() -> ExportOptions {
+    ExportOptions { verify: false, ..Default::default() }
+}
+
+fn bundle_files() -> [&'static str; 4] {
+    ["model.json", "model.safetensors", "encoder.onnx", "decoder.onnx"]
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,196 @@
+//! The program `glow`, from outside.
+mod support;
+
+use image::{DynamicImage, RgbImage};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use support::{conditional, unconditional};
+
+fn glow() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_glow"))
+}
+
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A folder with three images, one of them in a folder below, and one file that is none.
+fn pictures() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    for (seed, name) in ["a.png", "b.png", "more/c.png"].into_iter().enumerate() {
+        let pixel = |x, y| image::Rgb([(x * 13 + y) as u8, (y * 7) as u8, 80 * seed as u8]);
+        DynamicImage::from(RgbImage::from_fn(20, 16, pixel)).save(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("broken.png"), "no image").unwrap();
+    folder
+}
+
+fn size(path: &Path) -> (u32, u32) {
+    image::image_dimensions(path).unwrap()
+}
+
+#[test]
+fn info_tells_what_the_bundle_is() {
+    let text = stdout(&glow().arg("info").arg(unconditional()).output().unwrap());
+    for expected in
+        ["8×8, 3 channels, 8 bits", "2 levels of 2 steps", "[N, 24, 2, 2]", "intact", "ONNX Runtime  1."]
+    {
+        assert!(text.contains(expected), "{text} does not say {expected:?}");
+    }
+    let json = stdout(&glow().arg("info").arg(conditional()).arg("--json").output().unwrap());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["architecture"]["classes"], 3);
+    assert_eq!(json["files"]["encoder.onnx"]["problem"], serde_json::Value::Null);
+}
+
+#[test]
+fn samples_as_a_grid_and_as_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = |out: &Path, more: &[&str]| {
+        let mut command = glow();
+        command
+            .args(["sample", "--count", "5", "--seed", "3"])
+            .arg(unconditional())
+            .arg("--out")
+            .arg(out)
+            .args(more);
+        stdout(&command.output().unwrap())
+    };
+    let grid = folder.path().join("grid.png");
+    assert_eq!(sample(&grid, &["--columns", "5", "--scale", "2"]).trim_end(), grid.to_str().unwrap());
+    assert_eq!(size(&grid), (5 * (2 * 8 + 2) + 2, 2 * 8 + 4));
+    let files = folder.path().join("files");
+    assert_eq!(sample(&files, &[]).lines().count(), 5);
+    assert_eq!(size(&files.join("sample-00004.png")), (8, 8));
+}
+
+#[test]
+fn latents_go_to_a_file_and_back() {
+    let (pictures, folder) = (pictures(), tempfile::tempdir().unwrap());
+    let latents = folder.path().join("latents.safetensors");
+    let encoded = glow()
+        .arg("encode")
+        .arg(unconditional())
+        .arg(pictures.path())
+        .arg("--out")
+        .arg(&latents)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&encoded.stderr).into_owned();
+    assert!(
+        stderr.contains("broken.png cannot be decoded") && stderr.contains("1 images were skipped"),
+        "{stderr}"
+    );
+    let listed = stdout(&encoded);
+    assert!(listed.starts_with("0\t") && listed.ends_with("more/c.png\n"), "{listed}");
+    let out = folder.path().join("decoded");
+    let decode = glow().arg("decode").arg(unconditional()).arg(&latents).arg("--out").arg(&out).output();
+    assert_eq!(stdout(&decode.unwrap()).lines().count(), 3);
+    let seen =
+        glow_runtime::images::read(pictures.path().join("b.png"), support::load().architecture()).unwrap();
+    let decoded = image::open(out.join("image-00001.png")).unwrap().to_rgb8().into_raw();
+    assert_eq!(decoded, seen.into_raw_vec_and_offset().0);
+}
+
+#[test]
+fn reconstruction_is_strict_and_interpolation_is_drawn() {
+    let (pictures, folder) = (pictures(), tempfile::tempdir().unwrap());
+    let out = folder.path().join("reconstruction.png");
+    let mut reconstruct = glow();
+    reconstruct
+        .arg("reconstruct")
+        .arg(unconditional())
+        .arg(pictures.path())
+        .arg("--out")
+        .arg(&out)
+        .arg("--strict");
+    let text = stdout(&reconstruct.output().unwrap());
+    assert!(text.contains("3 images of 8×8 pixels at 8 bits: 3 unchanged in every pixel"), "{text}");
+    let out = folder.path().join("between.png");
+    let mut interpolate = glow();
+    interpolate.arg("interpolate").arg(unconditional());
+    interpolate.args(["a.png", "b.png", "b.png", "more/c.png"].map(|name| pictures.path().join(name)));
+    interpolate.args(["--steps", "5", "--scale", "1", "--out"]).arg(&out);
+    stdout(&interpolate.output().unwrap());
+    assert_eq!(size(&out), (5 * 10 + 2, 2 * 10 + 2));
+}
+
+#[test]
+fn scores_are_a_table_or_json() {
+    let pictures = pictures();
+    let score = |more: &[&str]| {
+        let mut command = glow();
+        command
+            .arg("score")
+            .arg(conditional())
+            .arg(pictures.path())
+            .args(["--label", "1", "--draws", "2"])
+            .args(more);
+        command.output().unwrap()
+    };
+    let table = score(&[]);
+    assert!(String::from_utf8_lossy(&table.stderr).contains("mean of 3 images"));
+    let table = stdout(&table);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[0], ["image", "log_prob", "bits_per_dim"]);
+    assert_eq!(rows.len(), 4);
+    let json = stdout(&score(&["--json", "--limit", "1"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let bits: f64 = rows[1][2].parse().unwrap();
+    assert!((json["bits_per_dim"].as_f64().unwrap() - bits).abs() < 1e-5);
+}
+
+#[test]
+fn failures_have_their_exit_code_and_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, with_labels, nothing) = (unconditional(), conditional(), folder.path().to_path_buf());
+    let out = folder.path().join("out.png");
+    let (good, with_labels, nothing, out) =
+        [&good, &with_labels, &nothing, &out].map(|path| path.to_str().unwrap()).into();
+    let cases: &[(i32, &str, &[&str])] = &[
+        (2, "Usage", &[]),
+        (2, "unexpected argument", &["sample", good, "--cuont", "3"]),
+        (2, "temperature = -1", &["sample", good, "--temperature", "-1", "--out", out]),
+        (2, "needs a label for each image (see --label)", &["sample", with_labels, "--out", out]),
+        (2, "threads = 0", &["sample", good, "--threads", "0", "--out", out]),
+        (2, "even number", &["interpolate", good, "a", "b", "c"]),
+        (
+            1,
+            "model.json is missing: a bundle is a folder that glow-export wrote",
+            &["sample", nothing, "--out", out],
+        ),
+        (1, "make setup", &["sample", good, "--onnxruntime", nothing, "--out", out]),
+        (1, "cannot read missing.png\n  because: No such file", &["score", good, "missing.png"]),
+        (1, "holds no images (png, jpg", &["score", good, nothing]),
+        (1, "does not hold latents", &["decode", good, &format!("{good}/model.safetensors"), "--out", out]),
+        (1, "cannot write /missing/out.png", &["sample", good, "--out", "/missing/out.png"]),
+    ];
+    for (code, says, arguments) in cases {
+        let output = glow().args(*arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(says), "{arguments:?}: {stderr:?} does not say {says:?}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let pictures = pictures();
+    let mut score = glow();
+    score
+        .arg("score")
+        .arg(unconditional())
+        .arg(pictures.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = score.spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success() && !stderr.contains("panicked"), "{stderr}");
+}
