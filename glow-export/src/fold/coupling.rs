@@ -75,7 +75,12 @@ pub(super) fn first_layer(
     }
     let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
     let mut with_ones = Array4::zeros((weight.dim().0, layout.first(), 3, 3));
-    with_ones.slice_mut(s![.., ..layout.half(), .., ..]).assign(&weight.slice(s![.., ..layout.half(), .., ..]));
+    with_ones.slice_mut(s![.., ..layout.half(), .., ..]).assign(&weight.slice(s![
+        ..,
+        ..layout.half(),
+        ..,
+        ..
+    ]));
     with_ones.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
     (with_ones, bias + extra)
 }

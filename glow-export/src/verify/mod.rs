@@ -102,7 +102,7 @@ fn encoding(
     let architecture = reference.architecture();
     let noise = inputs::noise(images.pixels.dim());
     let expected = each_image(images.len(), |i| {
-        let [image, noise] = [images.pixels.index_axis(Axis(0), i), noise.index_axis(Axis(0), i)];
+        let (image, noise) = (images.pixels.index_axis(Axis(0), i), noise.index_axis(Axis(0), i));
         reference.encode(reference.dequantise(image, noise).view(), images.label(i))
     });
     let bits = |encoding: &ReferenceEncoding| architecture.bits_per_dim(encoding.log_prob);

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::fit::{self, Raw};
+use glow_models::fit_image;
+
+use super::fit::misfits;
 use super::memory::Memory;
 use super::{DataError, ImageShape, Splits};
 
@@ -60,9 +62,8 @@ fn append(root: &Path, file: &str, images: &mut Memory) -> Result<(), DataError>
         for at in 0..PLANE {
             pixels.extend([0, 1, 2].map(|channel| planes[channel * PLANE + at]));
         }
-        let raw = Raw { pixels: &pixels, height: SIDE, width: SIDE, channels: 3 };
-        let fitted =
-            fit::fit(raw, images.shape).map_err(|misfit| misfit.of_all(&path, records.len() / RECORD))?;
+        let fitted = fit_image(&pixels, [SIDE, SIDE, 3], images.shape.sizes())
+            .map_err(|misfit| misfits(misfit, &path, records.len() / RECORD))?;
         images.push(format!("{file}#{number}"), label.into(), &fitted);
     }
     Ok(())

@@ -5,11 +5,11 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use glow_models::{Misfit, check_fit, fit_image, jpeg_is_complete};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::ImageShape;
-use super::fit::{self, Misfit, Raw};
 
 /// Larger files are refused unread.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -55,7 +55,7 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
     {
         reader.set_format(format);
     }
-    if reader.format() == Some(ImageFormat::Jpeg) && !super::jpeg::is_complete(&bytes) {
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(&bytes) {
         return Err(Unusable::Unreadable("the file ends before the image".into()));
     }
 
@@ -78,7 +78,7 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
         (width as usize, height as usize)
     };
     let channels = if decoder.color_type().has_color() { 3 } else { 1 };
-    fit::check(height, width, channels, shape)?;
+    check_fit([height, width, channels], shape.sizes())?;
 
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
@@ -86,8 +86,7 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
         1 => image.into_luma8().into_raw(),
         _ => image.into_rgb8().into_raw(),
     };
-    let raw = Raw { pixels: &pixels, height, width, channels };
-    Ok(fit::fit(raw, shape)?)
+    Ok(fit_image(&pixels, [height, width, channels], shape.sizes())?)
 }
 
 /// Whether the orientation exchanges height and width.

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::DataKind;
 use super::folder::EXTENSIONS;
-use super::{DataKind, ImageShape};
 
 /// Why data cannot be used. Each message names the file and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub enum DataError {
 
     /// All images are smaller than the model's.
     #[error(
-        "{}: {width}×{height} pixels, smaller than the model's {model}, as are all {count} images; \
+        "{}: {width}×{height} pixels, smaller than the model's {model_width}×{model_height}, as are all {count} images; \
          images are never enlarged, so train a smaller model or take larger images",
         file.display()
     )]
@@ -94,8 +94,10 @@ pub enum DataError {
         height: usize,
         /// Its width in pixels.
         width: usize,
-        /// The model's size.
-        model: ImageShape,
+        /// The model's height in pixels.
+        model_height: usize,
+        /// The model's width in pixels.
+        model_width: usize,
         /// How many images there are.
         count: usize,
     },

@@ -8,6 +8,7 @@ use std::thread;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::decode::{self, Unusable};
+use super::fit;
 use super::folder::{self, Listing};
 use super::memory::Memory;
 use super::split;
@@ -209,7 +210,7 @@ fn none_usable(mut failures: impl ExactSizeIterator<Item = Failure>) -> DataErro
     };
     let alike = failures.all(|(_, other)| kind(&other) == kind(&first));
     match first {
-        Unusable::Misfit(misfit) if alike => misfit.of_all(&file, count),
+        Unusable::Misfit(misfit) if alike => fit::misfits(misfit, &file, count),
         first => DataError::NoneUsable { file, reason: first.to_string(), count },
     }
 }

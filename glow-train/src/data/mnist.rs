@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fit::{self, Raw};
+use glow_models::{check_fit, fit_image};
+
+use super::fit::misfits;
 use super::idx::{self, Idx};
 use super::memory::Memory;
 use super::split;
@@ -75,19 +77,15 @@ fn load(root: &Path, set: &str, shape: ImageShape) -> Result<Memory, DataError> 
     }
     // Refused before the images are divided, so that they have at least one byte each.
     let padded = pads(height, width, shape);
-    let size = if padded { (PADDED, PADDED) } else { (height, width) };
-    fit::check(size.0, size.1, 1, shape).map_err(|misfit| misfit.of_all(&images_path, count))?;
+    let size = if padded { [PADDED, PADDED, 1] } else { [height, width, 1] };
+    let unfit = |misfit| misfits(misfit, &images_path, count);
+    check_fit(size, shape.sizes()).map_err(unfit)?;
 
     let mut memory = Memory::new(shape, Vec::new());
     let pixels = images.bytes.chunks_exact(height * width);
     for (number, (pixels, &label)) in pixels.zip(&labels.bytes).enumerate() {
-        let raw = Raw {
-            pixels: &if padded { pad(pixels) } else { Cow::Borrowed(pixels) },
-            height: size.0,
-            width: size.1,
-            channels: 1,
-        };
-        let fitted = fit::fit(raw, shape).map_err(|misfit| misfit.of_all(&images_path, count))?;
+        let pixels = if padded { pad(pixels) } else { Cow::Borrowed(pixels) };
+        let fitted = fit_image(&pixels, size, shape.sizes()).map_err(unfit)?;
         memory.push(format!("{set}#{number}"), label.into(), &fitted);
     }
     Ok(memory)

@@ -25,7 +25,6 @@
 //! a panic. In a folder of many images, single ones that cannot be used are skipped and listed in a
 //! [`SkippedReport`].
 
-mod area;
 mod cifar10;
 mod decode;
 mod error;
@@ -33,7 +32,6 @@ mod fit;
 mod folder;
 mod idx;
 mod images;
-mod jpeg;
 mod loader;
 mod memory;
 mod mnist;
