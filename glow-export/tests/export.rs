@@ -46,9 +46,6 @@ fn every_architecture_exports_and_agrees_with_the_reference() {
             let options = ExportOptions { weights, ..Default::default() };
             let report = export(&path, folder.path().join("bundle"), &options)
                 .unwrap_or_else(|error| panic!("{architecture:?}: {}", chain(&error)));
-            if std::env::var_os("SHOW").is_some() {
-                println!("{architecture:?}\n{}", report.verification.as_ref().unwrap());
-            }
             assert!(report.verification.unwrap().holds());
             assert_eq!(report.manifest.provenance.weights, weights);
         }
@@ -84,6 +81,32 @@ fn verification_notices_other_weights() {
     // What the bundle computes is still invertible.
     assert!(verification.checks.last().unwrap().holds());
     assert!(verification.to_string().contains('✗'), "{verification}");
+}
+
+#[test]
+fn verification_notices_one_wrong_number() {
+    let (folder, path) = checkpoint(&small());
+    let out = folder.path().join("bundle");
+    export(&path, &out, &unverified()).unwrap();
+    for (tensor, index) in [
+        // A tap of the border channel, which only one edge of the map meets.
+        ("level0.step01.coupling.conv3.weight", 9 * 9 - 2),
+        ("level1.step00.permutation.upper", 1),
+        ("top.edge", 1),
+        ("top.logs", 47),
+    ] {
+        let (_other, other) = changed_checkpoint(
+            &small(),
+            |_| {},
+            |_, name, values| {
+                if name == tensor {
+                    values[index] += 0.01;
+                }
+            },
+        );
+        let reference = Reference::new(&Checkpoint::open(&other).unwrap(), Weights::Averaged).unwrap();
+        assert!(matches!(verify(&out, &reference), Err(ExportError::Verification(_))), "{tensor}");
+    }
 }
 
 #[test]

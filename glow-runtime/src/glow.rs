@@ -100,7 +100,7 @@ impl Glow {
     /// whatever `n` is, and in every version of this crate. The labels play no part.
     ///
     /// # Errors
-    /// [`Error::Option`] if the temperature is negative, NaN or infinite.
+    /// [`Error::Option`] if the temperature is negative, NaN or infinite, or `n` absurd.
     pub fn sample_latents(&self, n: usize, options: &SampleOptions) -> Result<Latents, Error> {
         let temperature = options.temperature;
         if !(temperature.is_finite() && temperature >= 0.0) {
@@ -111,9 +111,13 @@ impl Glow {
             });
         }
         let dims = self.architecture().dims();
+        // More bytes than an array can have; where memory ends before, allocation itself fails.
+        if n > isize::MAX as usize / size_of::<f32>() / dims {
+            return Err(Error::Option { option: "n", value: n.to_string(), allowed: "what memory can hold" });
+        }
         let mut flat = ndarray::Array2::zeros((n, dims));
-        for (mut row, index) in flat.outer_iter_mut().zip(options.first..) {
-            let eps = random::normal(options.seed, Use::Latents, index, dims);
+        for (mut row, i) in flat.outer_iter_mut().zip(0..) {
+            let eps = random::normal(options.seed, Use::Latents, options.first.wrapping_add(i), dims);
             row.iter_mut().zip(eps).for_each(|(to, eps)| *to = temperature * eps);
         }
         Latents::from_flat(flat.view(), &self.manifest().latent_shapes)
@@ -323,7 +327,8 @@ impl Glow {
     fn noise(&self, n: usize, seed: u64, first: u64, draw: u64) -> Array4<f32> {
         let a = self.architecture();
         let mut noise = Array4::zeros((n, a.height, a.width, a.channels));
-        for (mut image, index) in noise.outer_iter_mut().zip(first..) {
+        for (mut image, i) in noise.outer_iter_mut().zip(0..) {
+            let index = first.wrapping_add(i);
             let values = random::uniform(seed, Use::Dequantization { draw }, index, a.dims());
             image.iter_mut().zip(values).for_each(|(to, value)| *to = value);
         }

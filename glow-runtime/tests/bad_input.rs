@@ -60,6 +60,10 @@ fn numbers_out_of_range() {
         (temperature(f32::NAN), "temperature = NaN"),
         (temperature(f32::INFINITY), "temperature = inf"),
         (
+            glow.sample(usize::MAX, &SampleOptions::default()).map(drop),
+            "is out of range: what memory can hold",
+        ),
+        (
             glow.log_prob(&noise(1), &ScoreOptions { draws: 0, ..Default::default() }).map(drop),
             "draws = 0 is out of range: at least 1",
         ),
@@ -67,6 +71,13 @@ fn numbers_out_of_range() {
         (Glow::builder().threads(0).load(unconditional()).map(drop), "threads = 0"),
         (Glow::builder().max_batch(0).load(unconditional()).map(drop), "max_batch = 0"),
     ]);
+}
+
+#[test]
+fn the_last_number_of_a_stream_is_a_number() {
+    let (glow, first) = (load(), u64::MAX);
+    glow.sample(2, &SampleOptions { first, ..Default::default() }).unwrap();
+    glow.log_prob(&noise(2), &ScoreOptions { first, ..Default::default() }).unwrap();
 }
 
 #[test]

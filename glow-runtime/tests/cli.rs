@@ -156,6 +156,7 @@ fn failures_have_their_exit_code_and_say_what_to_do() {
         (2, "unexpected argument", &["sample", good, "--cuont", "3"]),
         (2, "temperature = -1", &["sample", good, "--temperature", "-1", "--out", out]),
         (2, "needs a label for each image (see --label)", &["sample", with_labels, "--out", out]),
+        (2, "or a smaller scale", &["sample", good, "--scale", "1000000", "--out", out]),
         (2, "threads = 0", &["sample", good, "--threads", "0", "--out", out]),
         (2, "even number", &["interpolate", good, "a", "b", "c"]),
         (

@@ -120,13 +120,11 @@ impl Optimizer {
         let polyak = self.rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
         tch::no_grad(|| {
             for slot in &mut self.slots {
-                let mut gradient = slot.weight.grad();
+                let gradient = slot.weight.grad();
                 if !gradient.defined() {
                     continue;
                 }
-                if scale != 1.0 {
-                    gradient = gradient * scale;
-                }
+                let gradient = if scale == 1.0 { gradient } else { gradient * scale };
                 let _ = slot.mean.lerp_(&gradient, 1.0 - beta1);
                 let denominator = match self.rule {
                     Rule::Adam => {

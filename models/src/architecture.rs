@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn absurd_architectures_are_refused_by_name() {
-        let cases: &[(&str, fn(&mut Architecture))] = &[
+        type Case = (&'static str, fn(&mut Architecture));
+        let cases: &[Case] = &[
             ("levels = 60", |a| a.levels = 60),
             ("hidden = 1000000000", |a| a.hidden = 1_000_000_000),
             ("depth = 0", |a| a.depth = 0),

@@ -346,7 +346,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_damage_has_its_error() {
-        let cases: &[(&str, fn(&Path))] = &[
+        type Case = (&'static str, fn(&Path));
+        let cases: &[Case] = &[
             ("damaged", |f| std::fs::write(f.join(WEIGHTS_FILE), "Model.safetensors").unwrap()),
             ("has 5 bytes", |f| std::fs::write(f.join(WEIGHTS_FILE), "short").unwrap()),
             ("model.safetensors is missing", |f| std::fs::remove_file(f.join(WEIGHTS_FILE)).unwrap()),

@@ -66,7 +66,7 @@ fn scaled(mut weight: Array4<f64>, scale: &Array1<f64>) -> Array4<f64> {
 
 /// Turns the border channel, the last one, of a convolution over z1 into the channel of ones.
 pub(super) fn first_layer(
-    weight: Array4<f64>,
+    mut weight: Array4<f64>,
     bias: Array1<f64>,
     layout: Layout,
 ) -> (Array4<f64>, Array1<f64>) {
@@ -74,15 +74,8 @@ pub(super) fn first_layer(
         return (weight, bias);
     }
     let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
-    let mut with_ones = Array4::zeros((weight.dim().0, layout.first(), 3, 3));
-    with_ones.slice_mut(s![.., ..layout.half(), .., ..]).assign(&weight.slice(s![
-        ..,
-        ..layout.half(),
-        ..,
-        ..
-    ]));
-    with_ones.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
-    (with_ones, bias + extra)
+    weight.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
+    (weight, bias + extra)
 }
 
 /// Even outputs first, then the odd ones.

@@ -52,10 +52,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub fn new(architecture: &Architecture, channels: usize) -> Self {
-        let first = channels / 2 + 1;
-        let aligned = if first < 16 { first } else { first.next_multiple_of(4) };
-        let ones = if architecture.edge_bias { aligned - channels / 2 } else { 0 };
-        Self { channels, ones }
+        Self { channels, ones: usize::from(architecture.edge_bias) }
     }
 
     /// Channels of z1, and of z2.

@@ -18,11 +18,13 @@ use std::path::Path;
 ///
 /// | quantity | largest difference of | tolerance |
 /// | --- | --- | --- |
-/// | x | the samples' x in image steps, to the larger of 1 and the sample's largest x | 1e-4·(4 + T) |
+/// | x | the samples' x in image steps, to the larger of 1 and the sample's largest x | 2e-4·(4 + T) |
 /// | image | the samples' pixels that differ although x is no closer to rounding than that | 0 |
-/// | eps | the images' latents, to the larger of 1 and the level's largest latent | 1e-6·(4 + T) |
-/// | log_prob | the images' bits/dim, to the larger of 1 and bits/dim | 2e-7·(4 + T) |
+/// | eps | the images' latents, to the larger of 1 and the level's largest latent | 5e-6·(4 + T) |
+/// | log_prob | the images' bits/dim, to the larger of 1 and bits/dim | 1e-6·(4 + T) |
 /// | reconstruction | the images' pixels that do not come back from their latents | 0 |
+///
+/// The tolerances are at least thirty times what models after up to 2,500 training steps show.
 ///
 /// # Errors
 /// [`ExportError::Runtime`] if the bundle does not run, [`ExportError::Verification`] if a difference is
@@ -32,15 +34,15 @@ pub fn verify(folder: &Path, reference: &Reference) -> Result<Verification, Expo
     let steps = 4.0 + (reference.architecture().levels * reference.architecture().depth) as f64;
     let mut verification = Verification::default();
 
-    let tolerance = 1e-4 * steps;
+    let tolerance = 2e-4 * steps;
     let decoding = decoding(&glow, reference, tolerance)?;
     verification.add("x (image steps)", decoding.x, tolerance);
     verification.add("image (pixels)", decoding.wrong as f64, 0.0);
 
     let images = Images::smooth(reference.architecture()).and(&decoding.samples);
     let encoding = encoding(&glow, reference, &images, decoding.samples.len())?;
-    verification.add("eps", encoding.eps, 1e-6 * steps);
-    verification.add("log_prob (bits/dim)", encoding.bits_per_dim, 2e-7 * steps);
+    verification.add("eps", encoding.eps, 5e-6 * steps);
+    verification.add("log_prob (bits/dim)", encoding.bits_per_dim, 1e-6 * steps);
     verification.add("reconstruction (pixels)", encoding.lost as f64, 0.0);
     match verification.holds() {
         true => Ok(verification),

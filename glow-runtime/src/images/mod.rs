@@ -62,10 +62,14 @@ impl Default for GridOptions {
 /// Side to which [`GridOptions::scale`] 0 brings images.
 const VISIBLE: usize = 128;
 
+/// Larger sheets are refused: a scale with a digit too many would otherwise take all memory.
+const MAX_GRID_BYTES: f64 = (1u64 << 30) as f64;
+
 /// Images [N, H, W, C], row by row on one white sheet.
 ///
 /// # Errors
-/// [`Error::Shape`] without images, or if they have neither one nor three channels.
+/// [`Error::Shape`] without images, or if they have neither one nor three channels,
+/// [`Error::Option`] if the sheet would take more than a gigabyte.
 pub fn grid<'a>(images: impl Into<ArrayView4<'a, u8>>, options: &GridOptions) -> Result<DynamicImage, Error> {
     let images = images.into();
     let (n, height, width, channels) = check_channels(images)?;
@@ -75,6 +79,19 @@ pub fn grid<'a>(images: impl Into<ArrayView4<'a, u8>>, options: &GridOptions) ->
     }
     let columns = if options.columns == 0 { (n as f64).sqrt().ceil() as usize } else { options.columns };
     let scale = if options.scale == 0 { (VISIBLE / height.max(width)).max(1) } else { options.scale };
+    let side = |size: usize, count: usize| {
+        let padding = options.padding as f64;
+        (size as f64 * scale as f64 + padding) * count as f64 + padding
+    };
+    let (rows, columns) = (n.div_ceil(columns), columns.min(n));
+    let (sheet_height, sheet_width) = (side(height, rows), side(width, columns));
+    if sheet_height * sheet_width * channels as f64 > MAX_GRID_BYTES {
+        return Err(Error::Option {
+            option: "grid",
+            value: format!("{sheet_width}×{sheet_height} pixels"),
+            allowed: "at most a gigabyte; take fewer images or a smaller scale",
+        });
+    }
     let pixels = images.as_standard_layout();
     let layout = GridLayout { columns, padding: options.padding, scale };
     let grid = Grid::new(pixels.as_slice().expect("standard layout"), [height, width, channels], layout);
@@ -152,5 +169,10 @@ mod tests {
         let sheet = grid(&Array4::zeros((5, 32, 32, 3)), &options).unwrap();
         assert_eq!((sheet.width(), sheet.height()), (160, 32));
         assert!(grid(&Array4::zeros((0, 32, 32, 3)), &options).is_err());
+        for (scale, padding) in [(100_000, 0), (usize::MAX, 0), (1, usize::MAX)] {
+            let options = GridOptions { columns: 5, padding, scale };
+            let error = grid(&Array4::zeros((5, 32, 32, 3)), &options).unwrap_err().to_string();
+            assert!(error.contains("take fewer images or a smaller scale"), "{error}");
+        }
     }
 }

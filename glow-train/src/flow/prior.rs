@@ -70,16 +70,20 @@ impl TopPrior {
     /// Of a top z of the shape of `like` [N, C, H, W]; `labels` [N] int64 where the model has classes.
     pub(super) fn of(&self, like: &Tensor, labels: Option<&Tensor>) -> Gaussian {
         let (_, channels, h, w) = like.size4().expect("the flow has four axes");
-        let mut map = match &self.learned {
+        let learned = match &self.learned {
             Some((bias, logs, edge)) => zeros_conv_of_nothing(bias, logs, edge.as_ref(), h, w),
             None => Tensor::zeros([1, 2 * channels, h, w], (like.kind(), like.device())),
         };
-        if let Some((weight, bias, logs)) = &self.label {
-            let labels = labels.expect("the model has classes, so its caller gives labels");
-            let rows =
-                (weight.transpose(0, 1).index_select(0, labels) + bias) * (logs * LOGSCALE_FACTOR).exp();
-            map = map + rows.reshape([-1, 2 * channels, 1, 1]);
-        }
+        // One row for each image, where the learned map is one for all.
+        let map = match &self.label {
+            Some((weight, bias, logs)) => {
+                let labels = labels.expect("the model has classes, so its caller gives labels");
+                let rows =
+                    (weight.transpose(0, 1).index_select(0, labels) + bias) * (logs * LOGSCALE_FACTOR).exp();
+                learned + rows.reshape([-1, 2 * channels, 1, 1])
+            }
+            None => learned,
+        };
         Gaussian { mean: map.narrow(1, 0, channels), logs: map.narrow(1, channels, channels) }
     }
 }
