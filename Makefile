@@ -87,15 +87,18 @@ fmt: ## format the sources
 release = $(shell $(CARGO) metadata --no-deps --format-version 1 | \
   $(PYTHON) -c 'import json, os, sys; print(os.path.relpath(json.load(sys.stdin)["target_directory"]))')/release
 
+photos := .native/data/orl-faces
+
 demo: setup ## train a small Glow on photographs of faces, freeze it, sample from it
 	$(CARGO) build --release -p glow-train -p glow-export -p glow-runtime --features glow-runtime/cli $(LOCKED)
 	rm -rf out/demo-run out/demo-bundle
-	$(release)/glow-train --config build/demo.toml --data images:.native/data/orl-faces --out out/demo-run
+	$(release)/glow-train --config build/demo.toml --data images:$(photos) --out out/demo-run
 	$(release)/glow-export out/demo-run --out out/demo-bundle
 	$(release)/glow info out/demo-bundle
 	$(release)/glow sample out/demo-bundle --count 64 --temperature 0.7 --seed 1 --out out/samples.png
-	$(release)/glow reconstruct out/demo-bundle .native/data/orl-faces/s1/1.pgm --out out/reconstruction.png
-	$(release)/glow interpolate out/demo-bundle .native/data/orl-faces/s1/1.pgm .native/data/orl-faces/s2/1.pgm --out out/interpolation.png
+	$(release)/glow reconstruct out/demo-bundle $(photos) --limit 100 --show 16 --out out/reconstruction.png
+	$(release)/glow interpolate out/demo-bundle --steps 8 --out out/interpolation.png \
+	  $(foreach pair,s1/1 s7/1 s13/3 s2/4 s10/1 s38/2 s16/1 s5/4,$(photos)/$(pair).pgm)
 	@echo 'The pictures are in out/: samples.png, reconstruction.png, interpolation.png'
 
 clean: ## remove what was built and what the demo wrote (.native/ stays: it is costly to fetch)

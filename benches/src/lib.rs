@@ -56,7 +56,7 @@ impl FrozenModel {
         trainer(config).save(&frozen.checkpoint()).expect("a checkpoint");
         Checkpoint::open(&frozen.checkpoint()).expect("what was written reads back");
         let options = glow_export::ExportOptions { verify: false, ..Default::default() };
-        glow_export::export(&frozen.checkpoint(), &frozen.bundle(), &options).expect("an export");
+        glow_export::export(frozen.checkpoint(), frozen.bundle(), &options).expect("an export");
         frozen
     }
 
