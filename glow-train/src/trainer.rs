@@ -112,10 +112,10 @@ impl Trainer {
         let mut trainer = Self::over(config, meta.train_images, device, parameters, averages);
         tch::no_grad(|| {
             for (parameter, mean, size) in trainer.optimizer.state() {
-                for (group, tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
+                for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
                     let bytes =
                         checkpoint.bytes(group, &parameter.name).expect("a checked checkpoint has it");
-                    tensor.shallow_clone().copy_(&tensor_from_bytes(parameter, bytes));
+                    tensor.copy_(&tensor_from_bytes(parameter, bytes));
                 }
             }
         });
@@ -240,20 +240,18 @@ impl Trainer {
             Some(label_bits) => &bits + label_bits.mean(Kind::Float) * self.config.training.weight_y,
             None => bits.shallow_clone(),
         };
-        self.optimizer.zero_grad();
-        loss.backward();
+        let gradient = self.optimizer.gradient(&loss);
         let bits_per_dim = bits.double_value(&[]);
         let lr = self.lr(self.step);
-        let norm = self.optimizer.gradient_norm();
         self.step += 1;
         self.images_seen += batch.count as u64;
-        let gradient_norm = match norm {
-            Ok(norm) if loss.double_value(&[]).is_finite() => norm,
-            norm => {
+        let gradient = match gradient {
+            Ok(gradient) if loss.double_value(&[]).is_finite() => gradient,
+            gradient => {
                 self.skipped += 1;
                 self.skipped_in_a_row += 1;
                 if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
-                    let parameter = norm.err().map_or_else(|| "the loss".to_string(), |e| e.parameter);
+                    let parameter = gradient.err().map_or_else(|| "the loss".to_string(), |e| e.parameter);
                     return Err(TrainError::Diverged {
                         step: self.step,
                         skipped: self.skipped_in_a_row,
@@ -264,9 +262,9 @@ impl Trainer {
             }
         };
         self.skipped_in_a_row = 0;
-        let limit = self.config.training.clip_grad_norm;
+        let (limit, gradient_norm) = (self.config.training.clip_grad_norm, gradient.norm);
         let scale = if limit > 0.0 && gradient_norm > limit { limit / gradient_norm } else { 1.0 };
-        self.optimizer.step(self.step, lr, scale);
+        self.optimizer.step(gradient, self.step, lr, scale);
         Ok(StepReport { bits_per_dim, gradient_norm, lr, skipped: false })
     }
 
@@ -323,14 +321,14 @@ impl Trainer {
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
         };
-        let state: HashMap<&str, (&Tensor, &Tensor)> =
+        let state: HashMap<&str, (Tensor, Tensor)> =
             self.optimizer.state().map(|(p, mean, size)| (p.name.as_str(), (mean, size))).collect();
         glow_models::write_atomically(path, |out| {
             Checkpoint::write(out, &meta, |group, parameter| match group {
                 Group::Params => tensor_bytes(&self.parameters.get(&parameter.name)),
                 Group::Averages => tensor_bytes(&self.averages.get(&parameter.name)),
-                Group::OptimizerMean => tensor_bytes(state[parameter.name.as_str()].0),
-                Group::OptimizerSize => tensor_bytes(state[parameter.name.as_str()].1),
+                Group::OptimizerMean => tensor_bytes(&state[parameter.name.as_str()].0),
+                Group::OptimizerSize => tensor_bytes(&state[parameter.name.as_str()].1),
             })
         })
         .map_err(|source| TrainError::Write { path: path.into(), source })

@@ -8,10 +8,14 @@ const WEIGHT_STD: f64 = 0.05;
 
 /// The tensors of a model by the names of [`Architecture::parameters`], on one device, floats in one
 /// element type.
+///
+/// The trained ones are views of one flat buffer, in the architecture's order, so that an optimiser
+/// can treat them as one.
 #[derive(Debug)]
 pub struct Parameters {
     list: Vec<Parameter>,
     tensors: HashMap<String, Tensor>,
+    flat: Tensor,
 }
 
 impl Parameters {
@@ -43,12 +47,11 @@ impl Parameters {
             };
             tensors.insert(parameter.name.clone(), tensor);
         }
-        for (name, tensor) in &mut tensors {
+        for tensor in tensors.values_mut() {
             let kind = if tensor.kind() == Kind::Int64 { Kind::Int64 } else { kind };
             *tensor = tensor.to_device(device).to_kind(kind);
-            debug_assert!(!name.is_empty());
         }
-        Self { list, tensors }
+        Self::gather(list, tensors)
     }
 
     /// Parameters read with `bytes`, which gives each one's little-endian bytes (f32 or i64).
@@ -67,14 +70,34 @@ impl Parameters {
                 (parameter.name.clone(), tensor)
             })
             .collect();
-        Self { list, tensors }
+        Self::gather(list, tensors)
+    }
+
+    /// Copies the trained tensors into one buffer.
+    fn gather(list: Vec<Parameter>, mut tensors: HashMap<String, Tensor>) -> Self {
+        let trained = || list.iter().filter(|parameter| parameter.role == Role::Trained);
+        let flat: Vec<Tensor> = trained().map(|parameter| tensors[&parameter.name].reshape([-1])).collect();
+        let flat = Tensor::cat(&flat, 0);
+        let mut begin = 0;
+        for parameter in trained() {
+            let tensor = tensors.get_mut(&parameter.name).expect("every parameter has its tensor");
+            let (size, length) = (tensor.size(), tensor.numel() as i64);
+            *tensor = flat.narrow(0, begin, length).view(size.as_slice()).detach();
+            begin += length;
+        }
+        Self { list, tensors, flat }
     }
 
     /// A deep copy, without gradients.
     pub fn copy(&self) -> Self {
         let tensors =
             self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.detach().copy())).collect();
-        Self { list: self.list.clone(), tensors }
+        Self::gather(self.list.clone(), tensors)
+    }
+
+    /// All trained parameters as one flat tensor, which shares their memory.
+    pub fn flat(&self) -> Tensor {
+        self.flat.shallow_clone()
     }
 
     /// The parameter of this name.
