@@ -143,7 +143,7 @@ fn what_glow_train_cannot_use_is_named() {
     let cases: Vec<(i32, &str, Vec<&str>)> = vec![
         (1, "empty", vec!["--data", &empty]),
         (1, "a.png", vec!["--data", &broken]),
-        (1, "does not exist", vec!["--data", &missing]),
+        (1, "not found", vec!["--data", &missing]),
         (1, "gray", vec!["--data", &faces]),
         (1, "92", vec!["--data", &faces, "--channels", "1", "--height", "128", "--width", "128"]),
         (1, "not a complete safetensors file", vec!["--data", &faces, "--out", &foreign, "--resume"]),
