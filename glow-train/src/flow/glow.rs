@@ -70,9 +70,9 @@ fn mix(x: &Tensor, matrix: &Tensor, shift: &Tensor) -> Tensor {
 pub struct Encoded {
     /// `eps_0` … `eps_{L-1}`, [N, c, h, w] each; standard normal under the model.
     pub eps: Vec<Tensor>,
-    /// [N]: log p(image) in nats, the discretisation term included.
+    /// `[N]`: log p(image) in nats, the discretisation term included.
     pub log_prob: Tensor,
-    /// [N]: −log₂ p(label) of the classifier, where the model has classes.
+    /// `[N]`: −log₂ p(label) of the classifier, where the model has classes.
     pub label_bits: Option<Tensor>,
 }
 
@@ -112,7 +112,7 @@ impl Glow {
         &self.architecture
     }
 
-    /// Encodes x [N, C, H, W] (see [`dequantize`](super::dequantize)); `labels` [N] int64 where the
+    /// Encodes x [N, C, H, W] (see [`dequantize`](super::dequantize)); `labels` `[N]` int64 where the
     /// model has classes.
     pub fn encode(&self, x: &Tensor, labels: Option<&Tensor>) -> Encoded {
         self.run(x, labels, false)
