@@ -90,7 +90,18 @@ macro_rules! presets {
         const PRESETS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
     };
 }
-presets!("cifar10", "celeba64");
+presets!(
+    "cifar10",
+    "cifar10-cond",
+    "imagenet32",
+    "imagenet32-cond",
+    "imagenet64",
+    "lsun64",
+    "lsun96",
+    "lsun128",
+    "celeba64",
+    "celebahq256",
+);
 
 /// Names of the presets, as `--preset` takes them; each is a file of `models/presets/`.
 pub fn preset_names() -> Vec<&'static str> {
