@@ -76,7 +76,7 @@ pub enum TrainError {
     },
     /// Training diverged.
     #[error(
-        "at step {step}, loss or gradient were not finite for {skipped} steps in a row, first in {parameter}; \
+        "at step {step}, loss or gradient were not finite for {skipped} steps in a row, first in {layer}; \
          no such step was taken and the last checkpoint is good: go on from it with a lower --lr or with \
          --clip-grad-norm"
     )]
@@ -85,7 +85,8 @@ pub enum TrainError {
         step: u64,
         /// Steps skipped in a row.
         skipped: u64,
-        /// The first parameter whose gradient was not finite.
-        parameter: String,
+        /// The first layer whose output was not finite, or the first parameter, going back, whose gradient
+        /// was not.
+        layer: String,
     },
 }

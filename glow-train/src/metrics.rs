@@ -19,6 +19,13 @@ pub struct Metrics {
     /// Mean bits/dim since the last line of this split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_dim: Option<f64>,
+    /// What each level's log-determinants and latents add to the bits/dim, from the first; n_bits more
+    /// make it up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level_bits_per_dim: Option<Vec<f64>>,
+    /// Mean −log₂ p(label) of the classifier, in bits, where the model has classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_bits: Option<f64>,
     /// Standard error of a validation's mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
@@ -30,6 +37,9 @@ pub struct Metrics {
     /// Norm of the gradient, mean since the last line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<f64>,
+    /// Share of the steps since the last line whose gradient was clipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clipped_steps: Option<f64>,
     /// Training images a second since the last line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images_per_s: Option<f64>,

@@ -1,7 +1,7 @@
 //! Adam and Adamax with the Polyak average of the weights.
-use crate::flow::Parameters;
+use crate::flow::{Gradients, Parameters};
 use glow_models::{Optimizer as Rule, Parameter, Training};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// The rates that hang on the length of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,20 +37,16 @@ pub struct Optimizer {
     size: Tensor,
 }
 
-/// The gradient of a loss.
+/// The gradient of a loss as one flat vector.
 #[derive(Debug)]
 pub struct Gradient {
     flat: Tensor,
-    /// Its Euclidean norm.
-    pub norm: f64,
+    /// Its Euclidean norm, a scalar; not finite if an element is not.
+    pub norm: Tensor,
 }
 
-/// A gradient that is not a finite number: the step must not be taken.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NonFinite {
-    /// The first parameter whose gradient is not finite.
-    pub parameter: String,
-}
+/// Elements of a slice of the update on CPUs: its intermediate results stay in the cache.
+const SLICE: i64 = 1 << 17;
 
 impl Optimizer {
     /// Over the trained parameters of `parameters`, with their averages in `averages`; running means
@@ -87,37 +83,31 @@ impl Optimizer {
         tch::no_grad(|| self.averages.copy_(&self.weights));
     }
 
-    /// The gradient of a scalar loss.
-    ///
-    /// # Errors
-    /// The gradient is not finite; the first parameter for which it is not is named.
-    pub fn gradient(&self, loss: &Tensor) -> Result<Gradient, NonFinite> {
-        let leaves: Vec<&Tensor> = self.leaves.iter().map(|(_, leaf)| leaf).collect();
-        let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
+    /// Gathers the gradients of the trained parameters.
+    pub fn collect(&self, gradients: Gradients) -> Gradient {
         tch::no_grad(|| {
-            let parts: Vec<Tensor> = gradients
-                .iter()
-                .zip(&leaves)
-                // A parameter that the loss does not depend on has no gradient.
-                .map(|(gradient, leaf)| {
-                    if gradient.defined() { gradient.reshape([-1]) } else { leaf.zeros_like().reshape([-1]) }
-                })
-                .collect();
+            let parts: Vec<Tensor> = gradients.iter().map(|gradient| gradient.reshape([-1])).collect();
             let flat = Tensor::cat(&parts, 0);
-            let norm = flat.norm().double_value(&[]);
-            if norm.is_finite() {
-                return Ok(Gradient { flat, norm });
-            }
-            let broken = parts.iter().position(|part| part.isfinite().all().int64_value(&[]) == 0);
-            let parameter =
-                broken.map_or("the sum of all gradients", |index| self.leaves[index].0.name.as_str());
-            Err(NonFinite { parameter: parameter.into() })
+            let norm = flat.norm();
+            Gradient { flat, norm }
+        })
+    }
+
+    /// The parameter whose gradient went wrong first, going back through the layers.
+    pub fn first_not_finite(&self, gradient: &Gradient) -> Option<&str> {
+        let mut end = gradient.flat.numel() as i64;
+        self.leaves.iter().rev().find_map(|(parameter, leaf)| {
+            end -= leaf.numel() as i64;
+            let part = gradient.flat.narrow(0, end, leaf.numel() as i64);
+            (part.isfinite().all().int64_value(&[]) == 0).then_some(parameter.name.as_str())
         })
     }
 
     /// Takes one step: `step` counts from 1, `lr` is its learning rate, the gradient is multiplied by
-    /// `scale` first.
-    pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: f64) {
+    /// `scale` first. Nothing changes if `scale` is 0; a gradient that is not finite then does no harm.
+    ///
+    /// `scale` is a tensor on the parameters' device, so that the step need not wait for its value.
+    pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: &Tensor) {
         let (beta1, beta2) = (self.beta1, self.rates.beta2);
         // Adam corrects its means for their start at zero; the published Adamax does not.
         let (correct_mean, correct_size) = match self.rule {
@@ -126,23 +116,35 @@ impl Optimizer {
         };
         // The average forgets faster at first: it would otherwise show the initial weights for an epoch.
         let polyak = self.rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
+        let length = self.weights.numel() as i64;
+        let slice = if self.weights.device().is_cuda() { length } else { SLICE };
         tch::no_grad(|| {
-            let gradient = if scale == 1.0 { gradient.flat } else { gradient.flat * scale };
-            let _ = self.mean.lerp_(&gradient, 1.0 - beta1);
-            let denominator = match self.rule {
-                Rule::Adam => {
-                    let _ = self.size.lerp_(&gradient.square(), 1.0 - beta2);
-                    (&self.size / correct_size).sqrt() + self.epsilon
-                }
-                Rule::Adamax => {
-                    let size = (&self.size * beta2).maximum(&gradient.abs());
-                    self.size.copy_(&size);
-                    size + self.epsilon
-                }
-            };
-            let update = &self.mean / denominator * (lr / correct_mean);
-            let _ = self.weights.g_sub_(&update);
-            let _ = self.averages.lerp_(&self.weights, 1.0 - polyak);
+            // 1 for a step that is taken, 0 for one that is not.
+            let taken = scale.ne(0).to_kind(Kind::Float);
+            let (learn_mean, learn_size, learn_average) =
+                (&taken * (1.0 - beta1), &taken * (1.0 - beta2), &taken * (1.0 - polyak));
+            let rate = &taken * (lr / correct_mean);
+            for begin in (0..length).step_by(slice as usize) {
+                let part = |t: &Tensor| t.narrow(0, begin, slice.min(length - begin));
+                let (mut mean, mut size) = (part(&self.mean), part(&self.size));
+                let gradient = part(&gradient.flat).nan_to_num_(0.0, 0.0, 0.0) * scale;
+                let _ = mean.lerp_tensor_(&gradient, &learn_mean);
+                let denominator = match self.rule {
+                    Rule::Adam => {
+                        let _ = size.lerp_tensor_(&gradient.square(), &learn_size);
+                        (&size / correct_size).sqrt_() + self.epsilon
+                    }
+                    Rule::Adamax => {
+                        let decay: Tensor = 1.0 - &learn_size;
+                        let larger = (&size * &decay).maximum(&gradient.abs());
+                        size.copy_(&larger);
+                        larger + self.epsilon
+                    }
+                };
+                let mut weights = part(&self.weights);
+                let _ = weights.g_sub_(&(&mean / denominator * &rate));
+                let _ = part(&self.averages).lerp_tensor_(&weights, &learn_average);
+            }
         });
     }
 }

@@ -3,7 +3,7 @@ use crate::data::{self, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions,
 use crate::error::TrainError;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
-use crate::trainer::{Score, StepReport, Trainer};
+use crate::trainer::{Score, Trainer};
 use glow_models::{Checkpoint, Config, Grid, GridLayout, Weights, write_atomically};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,7 +96,8 @@ pub fn evaluate(
     draws: u64,
 ) -> Result<Score, TrainError> {
     let images = if images == 0 { dataset.len() } else { images.min(dataset.len()) };
-    let batch_size = trainer.config().training.batch_size.min(images);
+    let Config { model, training, .. } = trainer.config();
+    let batch_size = training.images_per_step(model.height, model.width).min(images);
     let threads = LoaderOptions::default().threads;
     let mut values = Vec::with_capacity(images);
     for batch in Loader::sequential(dataset, batch_size, threads, 4)? {
@@ -165,22 +166,23 @@ impl Run {
     fn new(trainer: Trainer, splits: Splits, folder: RunFolder) -> Result<Self, TrainError> {
         let metrics = MetricsFile::open(&folder.0.join("metrics.jsonl"), trainer.step_count())?;
         let progress = Progress::new(trainer.total_steps(), trainer.step_count());
-        let interval = Interval::new();
+        let interval = Interval::new(Duration::ZERO);
         Ok(Self { trainer, splits, folder, metrics, progress, interval, validated: None, saved: None })
     }
 
     fn train(mut self, stop: &AtomicBool) -> Result<Outcome, TrainError> {
         let training = self.trainer.config().training.clone();
         let model = &self.trainer.config().model;
+        let batch_size = training.images_per_step(model.height, model.width);
         self.progress.note(&format!(
             "{:.2} M parameters · {} training and {} validation images · epochs of {:.1} steps",
             model.parameter_count() as f64 / 1e6,
             self.splits.train.len(),
             self.splits.validation.len(),
-            self.splits.train.len() as f64 / training.batch_size as f64,
+            self.splits.train.len() as f64 / batch_size as f64,
         ));
         let options = LoaderOptions {
-            batch_size: training.batch_size,
+            batch_size,
             seed: training.seed,
             flip: training.flip,
             start_image: self.trainer.images_seen(),
@@ -195,7 +197,7 @@ impl Run {
         }
         let before = self.validate()?;
         let mut loader = Loader::new(self.splits.train.clone(), &options)?;
-        self.interval = Interval::new();
+        self.interval = Interval::new(Duration::ZERO);
         let total = self.trainer.total_steps();
         let started = Instant::now();
         let limit = match training.max_minutes {
@@ -205,12 +207,12 @@ impl Run {
         let mut out_of_time = false;
         while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
             let batch = loader.next().expect("the stream of batches does not end")?;
-            let report = self.trainer.step(&batch)?;
+            self.trainer.step(&batch)?;
             let step = self.trainer.step_count();
-            self.interval.add(&report, batch.count);
+            self.interval.images += batch.count;
             self.progress.step(step);
             if step.is_multiple_of(training.log_every) {
-                self.log(report.lr, loader.waited())?;
+                self.log(loader.waited())?;
             }
             if training.sample_every > 0 && step.is_multiple_of(training.sample_every) {
                 self.sample()?;
@@ -255,23 +257,26 @@ impl Run {
         }
     }
 
-    fn log(&mut self, lr: f64, waited: Duration) -> Result<(), TrainError> {
-        let figures = self.interval.figures(waited);
+    fn log(&mut self, waited: Duration) -> Result<(), TrainError> {
+        let report = self.trainer.report();
+        let seconds = self.interval.seconds();
+        let images_per_s = self.interval.images as f64 / seconds;
         let line = Metrics {
-            bits_per_dim: Some(figures.bits_per_dim),
-            lr: Some(lr),
-            gradient_norm: Some(figures.gradient_norm),
-            images_per_s: Some(figures.images_per_s),
-            data_wait: Some(figures.data_wait),
-            skipped_steps: Some(self.trainer.skipped()),
+            bits_per_dim: Some(report.bits_per_dim),
+            level_bits_per_dim: Some(report.level_bits_per_dim),
+            label_bits: report.label_bits,
+            lr: Some(self.trainer.lr(self.trainer.step_count() - 1)),
+            gradient_norm: Some(report.gradient_norm),
+            clipped_steps: Some(report.clipped),
+            images_per_s: Some(images_per_s),
+            data_wait: Some(waited.saturating_sub(self.interval.waited).as_secs_f64() / seconds),
+            skipped_steps: Some(report.skipped),
             ..self.line("train")
         };
         self.metrics.append(&line)?;
-        self.progress.figures(
-            line.step,
-            &format!("{:.3} bits/dim · {:.1} images/s", figures.bits_per_dim, figures.images_per_s),
-        );
-        self.interval.restart(waited);
+        let figures = format!("{:.3} bits/dim · {images_per_s:.1} images/s", report.bits_per_dim);
+        self.progress.figures(line.step, &figures);
+        self.interval = Interval::new(waited);
         Ok(())
     }
 
@@ -325,22 +330,28 @@ impl Run {
     fn sample(&mut self) -> Result<(), TrainError> {
         let started = Instant::now();
         let training = &self.trainer.config().training;
-        let (n, temperature) = (training.sample_images.max(1), training.sample_temperature);
-        let pixels = self.trainer.sample(n, temperature, SAMPLE_SEED);
-        let model = &self.trainer.config().model;
-        let layout = GridLayout {
-            columns: (n as f64).sqrt().ceil() as usize,
-            padding: 2,
-            scale: (64 / model.width).max(1),
-        };
-        let file = format!("samples/step-{:08}.png", self.trainer.step_count());
-        let grid = Grid::new(&pixels, [model.height, model.width, model.channels], layout);
-        save_png(&grid, &self.folder.0.join(&file))?;
-        self.metrics.append(&Metrics {
-            temperature: Some(temperature),
-            file: Some(file),
-            ..self.line("samples")
-        })?;
+        let (n, temperatures) = (training.sample_images.max(1), training.sample_temperatures.clone());
+        for &temperature in &temperatures {
+            let pixels = self.trainer.sample(n, temperature, SAMPLE_SEED);
+            let model = &self.trainer.config().model;
+            let layout = GridLayout {
+                columns: (n as f64).sqrt().ceil() as usize,
+                padding: 2,
+                scale: (64 / model.width).max(1),
+            };
+            let step = self.trainer.step_count();
+            let file = match temperatures.len() {
+                1 => format!("samples/step-{step:08}.png"),
+                _ => format!("samples/step-{step:08}-temperature-{temperature}.png"),
+            };
+            let grid = Grid::new(&pixels, [model.height, model.width, model.channels], layout);
+            save_png(&grid, &self.folder.0.join(&file))?;
+            self.metrics.append(&Metrics {
+                temperature: Some(temperature),
+                file: Some(file),
+                ..self.line("samples")
+            })?;
+        }
         self.interval.pause(started.elapsed());
         Ok(())
     }
@@ -358,65 +369,27 @@ fn save_png(grid: &Grid, path: &Path) -> Result<(), TrainError> {
         .map_err(|source| TrainError::Write { path: path.into(), source })
 }
 
-/// Sums since the last line of metrics.
+/// The time since the last line of metrics.
 struct Interval {
     started: Instant,
     /// Time spent on other things than training.
     paused: Duration,
     /// The loader's waiting time when the interval began.
     waited: Duration,
-    steps: usize,
     images: usize,
-    bits_per_dim: f64,
-    gradient_norm: f64,
-}
-
-struct Figures {
-    bits_per_dim: f64,
-    gradient_norm: f64,
-    images_per_s: f64,
-    data_wait: f64,
 }
 
 impl Interval {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            paused: Duration::ZERO,
-            waited: Duration::ZERO,
-            steps: 0,
-            images: 0,
-            bits_per_dim: 0.0,
-            gradient_norm: 0.0,
-        }
-    }
-
-    fn restart(&mut self, waited: Duration) {
-        *self = Self { waited, ..Self::new() };
+    fn new(waited: Duration) -> Self {
+        Self { started: Instant::now(), paused: Duration::ZERO, waited, images: 0 }
     }
 
     fn pause(&mut self, time: Duration) {
         self.paused += time;
     }
 
-    fn add(&mut self, report: &StepReport, images: usize) {
-        self.images += images;
-        // A skipped step's figures are not numbers; it is counted apart.
-        if !report.skipped {
-            self.steps += 1;
-            self.bits_per_dim += report.bits_per_dim;
-            self.gradient_norm += report.gradient_norm;
-        }
-    }
-
-    fn figures(&self, waited: Duration) -> Figures {
-        let seconds = self.started.elapsed().saturating_sub(self.paused).as_secs_f64().max(1e-9);
-        let steps = self.steps.max(1) as f64;
-        Figures {
-            bits_per_dim: self.bits_per_dim / steps,
-            gradient_norm: self.gradient_norm / steps,
-            images_per_s: self.images as f64 / seconds,
-            data_wait: waited.saturating_sub(self.waited).as_secs_f64() / seconds,
-        }
+    /// Seconds of training.
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().saturating_sub(self.paused).as_secs_f64().max(1e-9)
     }
 }

@@ -1,15 +1,19 @@
 //! One model in training: its parameters, averages and optimiser, a step, a validation, a checkpoint.
 use crate::data::Batch;
 use crate::error::TrainError;
-use crate::flow::{Glow, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels, uniform_noise};
+use crate::flow::{
+    Glow, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels, uniform_noise,
+};
 use crate::optimizer::{Optimizer, Rates};
-use glow_models::{Architecture, Checkpoint, CheckpointMeta, Config, Group, Role, Weights};
+use glow_models::{
+    Architecture, Checkpoint, CheckpointMeta, Config, Group, Role, Schedule, Training, Weights,
+};
 use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// Steps without a finite gradient, in a row, after which training stops.
-const MAX_SKIPPED_IN_A_ROW: u64 = 20;
+pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
 
 /// What noise a seed is for; keeps the streams apart.
 #[derive(Debug, Clone, Copy)]
@@ -27,17 +31,42 @@ fn seed(run: u64, purpose: Purpose, counter: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepReport {
-    /// Mean bits/dim of the batch, before the step.
+/// Means over the steps since the last report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Steps that were taken; the means are over them.
+    pub steps: u64,
+    /// Mean bits/dim of the batches, each before its step.
     pub bits_per_dim: f64,
-    /// Euclidean norm of the gradient of the mean bits/dim, before clipping.
+    /// What each level's log-determinants and latents add to that; n_bits more make it up.
+    pub level_bits_per_dim: Vec<f64>,
+    /// Mean of −log₂ p(label), in bits, where the model has classes.
+    pub label_bits: Option<f64>,
+    /// Mean Euclidean norm of the gradient of the mean bits/dim, before clipping.
     pub gradient_norm: f64,
-    /// Learning rate used.
-    pub lr: f64,
-    /// Whether loss or gradient were not finite, so that no step was taken.
-    pub skipped: bool,
+    /// Share of the steps whose gradient was clipped.
+    pub clipped: f64,
+    /// Steps so far, in this process, that were not taken because loss or gradient were not finite.
+    pub skipped: u64,
+}
+
+/// Sums of the figures of steps, on the device: adding to them waits for nothing.
+#[derive(Debug)]
+struct Sums {
+    /// Steps taken, bits/dim, gradient norm, clipped steps, label bits, then one number a level.
+    figures: Tensor,
+    /// Steps not taken, and how many of them are the last in a row.
+    skipped: Tensor,
+}
+
+impl Sums {
+    fn new(levels: usize, device: Device) -> Self {
+        Self { figures: Self::zeros(5 + levels, device), skipped: Self::zeros(2, device) }
+    }
+
+    fn zeros(n: usize, device: Device) -> Tensor {
+        Tensor::zeros([n as i64], (Kind::Double, device))
+    }
 }
 
 /// Bits/dim over a number of images.
@@ -69,7 +98,6 @@ pub struct Trainer {
     parameters: Parameters,
     averages: Parameters,
     glow: Glow,
-    averaged: Glow,
     optimizer: Optimizer,
     train_images: u64,
     step: u64,
@@ -77,8 +105,7 @@ pub struct Trainer {
     actnorm_initialised: bool,
     last_bits_per_dim: Option<f64>,
     best_bits_per_dim: Option<f64>,
-    skipped: u64,
-    skipped_in_a_row: u64,
+    sums: Sums,
 }
 
 impl Trainer {
@@ -135,8 +162,8 @@ impl Trainer {
         averages: Parameters,
     ) -> Self {
         parameters.require_grad();
-        let glow = Glow::new(&config.model, &parameters);
-        let averaged = Glow::new(&config.model, &averages);
+        let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
+        let sums = Sums::new(config.model.levels, device);
         let rates = Rates::new(&config.training, steps_per_epoch(&config, train_images));
         let optimizer = Optimizer::new(&config.training, rates, &parameters, &averages);
         Self {
@@ -145,7 +172,6 @@ impl Trainer {
             parameters,
             averages,
             glow,
-            averaged,
             optimizer,
             train_images,
             step: 0,
@@ -153,8 +179,7 @@ impl Trainer {
             actnorm_initialised: false,
             last_bits_per_dim: None,
             best_bits_per_dim: None,
-            skipped: 0,
-            skipped_in_a_row: 0,
+            sums,
         }
     }
 
@@ -178,9 +203,9 @@ impl Trainer {
         self.images_seen as f64 / self.train_images as f64
     }
 
-    /// Steps that were not taken because loss or gradient were not finite.
+    /// Steps of this process that were not taken because loss or gradient were not finite.
     pub fn skipped(&self) -> u64 {
-        self.skipped
+        self.sums.skipped.double_value(&[0]) as u64
     }
 
     /// Whether the actnorms have been initialised from data.
@@ -200,22 +225,33 @@ impl Trainer {
         steps_per_epoch(&self.config, self.train_images)
     }
 
-    /// The flow over the trained weights or over their average.
-    pub fn glow(&self, weights: Weights) -> &Glow {
-        match weights {
-            Weights::Raw => &self.glow,
-            Weights::Averaged => &self.averaged,
-        }
+    /// The flow over the trained weights or over their average, in fp32 however it is trained: as it is
+    /// exported.
+    pub fn glow(&self, weights: Weights) -> Glow {
+        let parameters = match weights {
+            Weights::Raw => &self.parameters,
+            Weights::Averaged => &self.averages,
+        };
+        Glow::new(&self.config.model, parameters)
     }
 
-    /// Learning rate of a step, counted from 0: linear from 0 over the warm-up, then constant.
+    /// Learning rate of a step, counted from 0: linear from 0 over the warm-up, then as the schedule says.
     pub fn lr(&self, step: u64) -> f64 {
         let training = &self.config.training;
         let warmup = match training.warmup_steps {
             0 => training.warmup_epochs * self.steps_per_epoch(),
             steps => steps as f64,
+        }
+        .max(1.0);
+        let done = (step + 1) as f64;
+        let decay = match training.schedule {
+            Schedule::Cosine if done > warmup => {
+                let part = (done - warmup) / (self.total_steps() as f64 - warmup).max(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos())
+            }
+            _ => 1.0,
         };
-        training.lr * ((step + 1) as f64 / warmup.max(1.0)).min(1.0)
+        training.lr * (done / warmup).min(1.0) * decay
     }
 
     /// Sets the actnorms from a batch, and the averages to the weights.
@@ -227,45 +263,79 @@ impl Trainer {
     }
 
     /// One step of optimisation on a batch: the mean of its bits/dim, plus weight_y times the
-    /// classifier's bits where the model has classes.
+    /// classifier's bits where the model has classes. What it did is told by [`Trainer::report`]; where
+    /// loss or gradient are not finite, the parameters stay as they are.
     ///
     /// # Errors
-    /// Loss or gradient were not finite for many steps in a row.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepReport, TrainError> {
+    /// Loss or gradient were not finite for [`MAX_SKIPPED_IN_A_ROW`] steps in a row. On CUDA, where looking
+    /// means waiting, that is noticed at a multiple of so many steps.
+    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
         let (x, labels) = self.input(batch, seed(self.config.training.seed, Purpose::Step, self.step));
-        let encoded = self.glow.encode(&x, labels.as_ref());
-        let nats_per_bit_dim = std::f64::consts::LN_2 * self.config.model.dims() as f64;
-        let bits = -encoded.log_prob.mean(Kind::Float) / nats_per_bit_dim;
-        let loss = match encoded.label_bits {
-            Some(label_bits) => &bits + label_bits.mean(Kind::Float) * self.config.training.weight_y,
-            None => bits.shallow_clone(),
-        };
-        let gradient = self.optimizer.gradient(&loss);
-        let bits_per_dim = bits.double_value(&[]);
-        let lr = self.lr(self.step);
-        self.step += 1;
-        self.images_seen += batch.count as u64;
-        let gradient = match gradient {
-            Ok(gradient) if loss.double_value(&[]).is_finite() => gradient,
-            gradient => {
-                self.skipped += 1;
-                self.skipped_in_a_row += 1;
-                if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
-                    let parameter = gradient.err().map_or_else(|| "the loss".to_string(), |e| e.parameter);
-                    return Err(TrainError::Diverged {
-                        step: self.step,
-                        skipped: self.skipped_in_a_row,
-                        parameter,
-                    });
-                }
-                return Ok(StepReport { bits_per_dim, gradient_norm: f64::NAN, lr, skipped: true });
+        let Training { weight_y, memory, clip_grad_norm, .. } = self.config.training;
+        let n = batch.count as f64;
+        let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
+        let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
+        let (encoded, gradients) = self.glow.gradient(&x, labels.as_ref(), weights, memory);
+        let gradient = self.optimizer.collect(gradients);
+        tch::no_grad(|| {
+            let sum = |t: &Tensor| t.sum(Kind::Double);
+            let bits_per_dim = sum(&encoded.log_prob) * bits;
+            let label_bits = encoded.label_bits.as_ref().map_or_else(|| bits_per_dim.zeros_like(), &sum) / n;
+            let norm = gradient.norm.to_kind(Kind::Double);
+            let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+            let one = norm.ones_like();
+            let unclipped = match clip_grad_norm {
+                0.0 => one.shallow_clone(),
+                limit => (limit / &norm).clamp_max(1.0),
+            };
+            let mut figures = vec![
+                one.shallow_clone(),
+                bits_per_dim,
+                norm,
+                unclipped.lt(1.0).to_kind(Kind::Double),
+                label_bits,
+            ];
+            figures.extend(encoded.level_log_prob.iter().map(|log_prob| sum(log_prob) * bits));
+            let zero = one.zeros_like();
+            let figures = Tensor::stack(&figures, 0).where_self(&finite, &zero);
+            self.sums.figures += figures;
+            let missed = finite.logical_not().to_kind(Kind::Double);
+            let in_a_row = (self.sums.skipped.get(1) + 1.0) * &missed;
+            self.sums.skipped = Tensor::stack(&[self.sums.skipped.get(0) + &missed, in_a_row], 0);
+            let scale = unclipped.where_self(&finite, &zero).to_kind(Kind::Float);
+            let lr = self.lr(self.step);
+            self.step += 1;
+            self.images_seen += batch.count as u64;
+            let look = !self.device.is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
+            let in_a_row = if look { self.sums.skipped.double_value(&[1]) as u64 } else { 0 };
+            if in_a_row >= MAX_SKIPPED_IN_A_ROW {
+                let layer = self.glow.first_not_finite(&x, labels.as_ref()).unwrap_or_else(|| {
+                    let parameter = self.optimizer.first_not_finite(&gradient);
+                    format!("the gradient of {}", parameter.unwrap_or("the whole"))
+                });
+                return Err(TrainError::Diverged { step: self.step, skipped: in_a_row, layer });
             }
-        };
-        self.skipped_in_a_row = 0;
-        let (limit, gradient_norm) = (self.config.training.clip_grad_norm, gradient.norm);
-        let scale = if limit > 0.0 && gradient_norm > limit { limit / gradient_norm } else { 1.0 };
-        self.optimizer.step(gradient, self.step, lr, scale);
-        Ok(StepReport { bits_per_dim, gradient_norm, lr, skipped: false })
+            self.optimizer.step(gradient, self.step, lr, &scale);
+            Ok(())
+        })
+    }
+
+    /// Means over the steps since the last call. Waits for the device.
+    pub fn report(&mut self) -> Report {
+        let levels = self.config.model.levels;
+        let figures = std::mem::replace(&mut self.sums.figures, Sums::zeros(5 + levels, self.device));
+        let figures = Vec::<f64>::try_from(figures).expect("a vector of doubles");
+        let steps = figures[0];
+        let mean = |index: usize| figures[index] / steps.max(1.0);
+        Report {
+            steps: steps as u64,
+            bits_per_dim: mean(1),
+            level_bits_per_dim: (0..levels).map(|level| mean(5 + level)).collect(),
+            label_bits: (self.config.model.classes > 0).then(|| mean(4)),
+            gradient_norm: mean(2),
+            clipped: mean(3),
+            skipped: self.skipped(),
+        }
     }
 
     /// Bits/dim of every image of a batch; `draw` picks the dequantization noise, the same at every call.
@@ -302,8 +372,9 @@ impl Trainer {
             let turns: Vec<i64> = (0..n).map(|i| (i % classes) as i64).collect();
             Tensor::from_slice(&turns).to_device(self.device)
         });
-        let eps = self.averaged.latents(n, temperature, seed, &like);
-        let images = to_pixels(&self.config.model, &self.averaged.decode(&eps, labels.as_ref()));
+        let glow = self.glow(Weights::Averaged);
+        let eps = glow.latents(n, temperature, seed, &like);
+        let images = to_pixels(&self.config.model, &glow.decode(&eps, labels.as_ref()));
         Vec::<u8>::try_from(images.flatten(0, -1).to_device(Device::Cpu)).expect("a flat tensor of bytes")
     }
 
@@ -338,15 +409,25 @@ impl Trainer {
     fn input(&self, batch: &Batch, seed: u64) -> (Tensor, Option<Tensor>) {
         let Architecture { height, width, channels, classes, .. } = self.config.model;
         let shape = [batch.count as i64, height as i64, width as i64, channels as i64];
-        let images = Tensor::from_data_size(&batch.images, &shape, Kind::Uint8).to_device(self.device);
-        let noise = uniform_noise(&shape, seed).to_device(self.device);
-        let labels = (classes > 0).then(|| Tensor::from_slice(&batch.labels).to_device(self.device));
+        let images = self.on_device(Tensor::from_data_size(&batch.images, &shape, Kind::Uint8));
+        let noise = self.on_device(uniform_noise(&shape, seed));
+        let labels = (classes > 0).then(|| self.on_device(Tensor::from_slice(&batch.labels)));
         (dequantize(&self.config.model, &images, &noise), labels)
+    }
+
+    /// A tensor of the CPU on the device; to CUDA through pinned memory, without waiting for the copy.
+    fn on_device(&self, tensor: Tensor) -> Tensor {
+        if !self.device.is_cuda() {
+            return tensor;
+        }
+        let kind = tensor.kind();
+        tensor.pin_memory(self.device).to_device_(self.device, kind, true, false)
     }
 }
 
 fn steps_per_epoch(config: &Config, train_images: u64) -> f64 {
-    train_images as f64 / config.training.batch_size as f64
+    let images = config.training.images_per_step(config.model.height, config.model.width);
+    train_images as f64 / images as f64
 }
 
 /// The parameters of a checkpoint in f32: the trained ones as asked for, and the fixed ones.

@@ -163,6 +163,15 @@ impl Config {
             toml::Value::try_from(&*self).expect("a configuration is always representable as TOML");
         let slot = &mut tree[table][name];
         *slot = match (&*slot, literal) {
+            (toml::Value::Array(_), _) => toml::Value::Array(
+                value
+                    .split(',')
+                    .map(|item| match item.trim().parse::<f64>() {
+                        Ok(number) => toml::Value::Float(number),
+                        Err(_) => toml::Value::String(item.into()),
+                    })
+                    .collect(),
+            ),
             (toml::Value::Float(_), toml::Value::Integer(whole)) => toml::Value::Float(whole as f64),
             (toml::Value::String(_), _) => toml::Value::String(value.into()),
             (_, literal) => literal,
@@ -188,6 +197,8 @@ impl Config {
         self.model.validate()?;
         let t = &self.training;
         let at_least_one = "at least 1";
+        let bad_temperature =
+            t.sample_temperatures.iter().copied().find(|value| !(value.is_finite() && *value >= 0.0));
         let checks = [
             ("lr", t.lr, t.lr.is_finite() && t.lr > 0.0, "a number above 0"),
             ("beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "0 up to, without, 1"),
@@ -219,11 +230,18 @@ impl Config {
             ("log_every", t.log_every as f64, t.log_every > 0, at_least_one),
             ("validate_every", t.validate_every as f64, t.validate_every > 0, at_least_one),
             ("checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0, at_least_one),
+            ("anchor_size", t.anchor_size as f64, t.anchor_size <= 1 << 15, "at most 32768"),
             (
-                "sample_temperature",
-                t.sample_temperature,
-                t.sample_temperature.is_finite() && t.sample_temperature >= 0.0,
-                "a number of at least 0",
+                "shift",
+                t.shift as f64,
+                t.shift < self.model.height.min(self.model.width),
+                "less than the image's sides",
+            ),
+            (
+                "sample_temperatures",
+                bad_temperature.unwrap_or(0.0),
+                bad_temperature.is_none() && !t.sample_temperatures.is_empty(),
+                "numbers of at least 0, one or more",
             ),
             (
                 "validation_fraction",
@@ -267,6 +285,8 @@ mod tests {
         assert_eq!(config.data.data, "mnist:7");
         config.set("data", "42").unwrap();
         assert_eq!(config.data.data, "42");
+        config.set("sample_temperatures", "0, 0.7,1").unwrap();
+        assert_eq!(config.training.sample_temperatures, [0.0, 0.7, 1.0]);
         config.set("optimizer", "adam").unwrap();
         assert_eq!(config.training.optimizer, Optimizer::Adam);
     }
@@ -280,6 +300,7 @@ mod tests {
             ("depth", "-1", "--depth -1"),
             ("batch_size", "1.5", "--batch-size 1.5"),
             ("coupling", "afine", "--coupling afine"),
+            ("sample_temperatures", "warm", "--sample-temperatures warm"),
         ] {
             let error = config.set(name, value).unwrap_err().to_string();
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");
@@ -289,9 +310,13 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_named() {
-        for (name, value) in
-            [("lr", "nan"), ("lr", "0"), ("batch_size", "0"), ("sample_temperature", "-1"), ("beta1", "1")]
-        {
+        for (name, value) in [
+            ("lr", "nan"),
+            ("lr", "0"),
+            ("batch_size", "0"),
+            ("sample_temperatures", "0.7,-1"),
+            ("beta1", "1"),
+        ] {
             let mut config = Config::default();
             config.set(name, value).unwrap();
             assert!(config.validate().unwrap_err().to_string().starts_with(name), "{name}");

@@ -40,4 +40,4 @@ pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
-pub use training::{Optimizer, Training};
+pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};

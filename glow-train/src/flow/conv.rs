@@ -28,7 +28,8 @@ impl ActnormConv {
         }
     }
 
-    /// [N, in, H, W] → [N, out, H, W]; with `initialise`, the actnorm is first set from this input.
+    /// [N, in, H, W] → [N, out, H, W] in the element type of x; with `initialise`, the actnorm is first
+    /// set from this input.
     pub(super) fn forward(&self, x: &Tensor, initialise: bool) -> Tensor {
         let channels = x.size()[1];
         let edge_bias = self.weight.size()[1] > channels;
@@ -51,8 +52,8 @@ impl ActnormConv {
             Some(border) => self.actnorm.bias() + border,
             None => self.actnorm.bias().shallow_clone(),
         };
-        let weight = weight * scale.reshape([-1, 1, 1, 1]);
-        input.conv2d(&weight, Some(bias * scale), 1, pad, 1, 1)
+        let weight = (weight * scale.reshape([-1, 1, 1, 1])).to_kind(x.kind());
+        input.conv2d(&weight, Some((bias * scale).to_kind(x.kind())), 1, pad, 1, 1)
     }
 }
 
@@ -70,18 +71,15 @@ impl ZerosConv {
         Self { weight: get("weight"), bias: get("bias"), logs: get("logs") }
     }
 
-    /// [N, in, H, W] → [N, out, H, W].
+    /// [N, in, H, W] → [N, out, H, W] in the element type of the weights.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         self.run(x, |t| t)
     }
 
-    /// [N, in, H, W] → the even and the odd output channels, [N, out/2, H, W] each.
-    pub(super) fn forward_pair(&self, x: &Tensor) -> (Tensor, Tensor) {
+    /// The same with the even output channels first, then the odd ones.
+    pub(super) fn forward_pairs(&self, x: &Tensor) -> Tensor {
         // The few weights are reordered, not the activations.
-        let halves = |t: Tensor| Tensor::cat(&[t.slice(0, 0, None, 2), t.slice(0, 1, None, 2)], 0);
-        let y = self.run(x, halves);
-        let half = y.size()[1] / 2;
-        (y.narrow(1, 0, half), y.narrow(1, half, half))
+        self.run(x, |t| Tensor::cat(&[t.slice(0, 0, None, 2), t.slice(0, 1, None, 2)], 0))
     }
 
     fn run(&self, x: &Tensor, order: impl Fn(Tensor) -> Tensor) -> Tensor {
@@ -89,12 +87,14 @@ impl ZerosConv {
         let scale = (&self.logs * LOGSCALE_FACTOR).exp();
         let weight = order(&self.weight * scale.reshape([-1, 1, 1, 1]));
         let bias = order(&self.bias * scale);
+        let kind = weight.kind();
+        let inner = weight.narrow(1, 0, channels).to_kind(x.kind());
+        let y = x.conv2d(&inner, Some(bias.to_kind(x.kind())), 1, 1, 1, 1).to_kind(kind);
         if weight.size()[1] == channels {
-            return x.conv2d(&weight, Some(bias), 1, 1, 1, 1);
+            return y;
         }
         // Few outputs here, so adding the border's map costs less than widening the input.
-        let map = border_map(&border_weight(&weight, channels), h, w);
-        x.conv2d(&weight.narrow(1, 0, channels), Some(bias), 1, 1, 1, 1) + map
+        y + border_map(&border_weight(&weight, channels), h, w)
     }
 }
 
@@ -163,9 +163,7 @@ mod tests {
             * column((get("conv3.logs") * 3.0).exp());
         let conv = ZerosConv::new(&parameters, "level0.step00.coupling.conv3");
         assert!((conv.forward(&x) - &expected).abs().max().double_value(&[]) < 1e-12);
-        let (even, odd) = conv.forward_pair(&x);
-        assert_eq!((even.size()[1], odd.size()[1]), (3, 3));
-        assert!((even - expected.slice(1, 0, None, 2)).abs().max().double_value(&[]) < 1e-12);
-        assert!((odd - expected.slice(1, 1, None, 2)).abs().max().double_value(&[]) < 1e-12);
+        let expected = Tensor::cat(&[expected.slice(1, 0, None, 2), expected.slice(1, 1, None, 2)], 1);
+        assert!((conv.forward_pairs(&x) - expected).abs().max().double_value(&[]) < 1e-12);
     }
 }

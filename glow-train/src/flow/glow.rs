@@ -1,69 +1,12 @@
 //! The whole flow: squeeze, steps, split, level by level (paper, figure 2).
 use super::Parameters;
-use super::actnorm::Actnorm;
-use super::coupling::{Coupling, halves};
-use super::permutation::Permutation;
+use super::coupling::halves;
+use super::gradient::Leaves;
 use super::prior::{Classifier, SplitPrior, TopPrior};
 use super::squeeze::{squeeze, unsqueeze};
-use glow_models::Architecture;
+use super::step::{Step, is_finite};
+use glow_models::{Architecture, NetworkPrecision};
 use tch::{Kind, Tensor};
-
-/// One step of flow: actnorm, permutation, coupling. The first two are one affine map of the channels.
-#[derive(Debug)]
-struct Step {
-    actnorm: Actnorm,
-    permutation: Permutation,
-    coupling: Coupling,
-}
-
-impl Step {
-    fn new(parameters: &Parameters, architecture: &Architecture, name: &str) -> Self {
-        let actnorm = Actnorm::new(parameters, &format!("{name}.actnorm"));
-        let permutation = Permutation::new(
-            parameters,
-            architecture.permutation,
-            &format!("{name}.permutation"),
-            actnorm.bias(),
-        );
-        let coupling = Coupling::new(parameters, architecture.coupling, &format!("{name}.coupling"));
-        Self { actnorm, permutation, coupling }
-    }
-
-    /// x [N, C, H, W] → y of the same shape; the log-determinant is added to `log_det` [N].
-    fn forward(&self, x: &Tensor, log_det: &mut Tensor, initialise: bool) -> Tensor {
-        if initialise {
-            self.actnorm.initialise(x);
-        }
-        // W·((x + b)·s) = (W·diag(s))·x + (W·diag(s))·b.
-        let (matrix, log_det_matrix) = self.permutation.matrix();
-        let matrix = matrix * self.actnorm.scale().to_kind(Kind::Double);
-        let shift = matrix.matmul(&self.actnorm.bias().to_kind(Kind::Double));
-        let mixed = mix(x, &matrix, &shift);
-        let (y, log_det_coupling) = self.coupling.forward(&mixed, initialise);
-        let (_, _, h, w) = x.size4().expect("the flow has four axes");
-        let per_pixel = self.actnorm.log_det_per_pixel() + log_det_matrix.to_kind(x.kind());
-        *log_det = &*log_det + per_pixel * (h * w) as f64;
-        if let Some(coupling) = log_det_coupling {
-            *log_det = &*log_det + coupling;
-        }
-        y
-    }
-
-    fn inverse(&self, y: &Tensor) -> Tensor {
-        let mixed = self.coupling.inverse(y);
-        let matrix = self.permutation.matrix().0 * self.actnorm.scale().to_kind(Kind::Double);
-        let shift = -self.actnorm.bias().to_kind(Kind::Double);
-        mix(&mixed, &Tensor::linalg_inv(&matrix), &shift)
-    }
-}
-
-/// matrix·x + shift at every pixel; both given in double.
-fn mix(x: &Tensor, matrix: &Tensor, shift: &Tensor) -> Tensor {
-    let (n, c, h, w) = x.size4().expect("the flow has four axes");
-    let rows = x.permute([0, 2, 3, 1]).reshape([n * h * w, c]);
-    let mixed = shift.to_kind(x.kind()).addmm(&rows, &matrix.to_kind(x.kind()).transpose(0, 1));
-    mixed.reshape([n, h, w, c]).permute([0, 3, 1, 2])
-}
 
 /// What encoding gives.
 #[derive(Debug)]
@@ -72,36 +15,82 @@ pub struct Encoded {
     pub eps: Vec<Tensor>,
     /// `[N]`: log p(image) in nats, the discretisation term included.
     pub log_prob: Tensor,
+    /// `[N]` a level: what the level's log-determinants and the prior of its eps add to `log_prob`, in
+    /// nats. With the discretisation term, −ln(2^n_bits)·H·W·C, they make it up.
+    pub level_log_prob: Vec<Tensor>,
     /// `[N]`: −log₂ p(label) of the classifier, where the model has classes.
     pub label_bits: Option<Tensor>,
+}
+
+impl Encoded {
+    pub(super) fn new(
+        architecture: &Architecture,
+        eps: Vec<Tensor>,
+        level_log_prob: Vec<Tensor>,
+        label_bits: Option<Tensor>,
+    ) -> Self {
+        let discretisation = -f64::from(architecture.bins()).ln() * architecture.dims() as f64;
+        let log_prob = level_log_prob.iter().sum::<Tensor>() + discretisation;
+        Self { eps, log_prob, level_log_prob, label_bits }
+    }
+}
+
+/// The top z under its prior, and under the classifier where there is one.
+pub(super) struct TopScore {
+    pub(super) eps: Tensor,
+    pub(super) log_prob: Tensor,
+    pub(super) label_bits: Option<Tensor>,
+}
+
+/// Steps of flow at one size, and the prior of what is split off behind them; the last level has none.
+#[derive(Debug)]
+pub(super) struct Level {
+    pub(super) steps: Vec<Step>,
+    pub(super) split: Option<SplitPrior>,
 }
 
 /// A Glow over given parameters, which it shares: what an optimiser does to them, it sees.
 #[derive(Debug)]
 pub struct Glow {
     architecture: Architecture,
-    levels: Vec<(Vec<Step>, Option<SplitPrior>)>,
+    pub(super) levels: Vec<Level>,
+    pub(super) leaves: Leaves,
+    pub(super) top_leaves: Leaves,
     top: TopPrior,
     classifier: Option<Classifier>,
 }
 
 impl Glow {
-    /// The flow of `architecture` over `parameters`.
+    /// The flow of `architecture` over `parameters`, all of it in their element type.
     pub fn new(architecture: &Architecture, parameters: &Parameters) -> Self {
-        let levels = architecture
-            .level_shapes()
-            .iter()
-            .enumerate()
-            .map(|(level, shape)| {
-                let steps = (0..architecture.depth)
-                    .map(|step| Step::new(parameters, architecture, &Architecture::step_name(level, step)))
-                    .collect();
-                (steps, shape.splits.then(|| SplitPrior::new(parameters, level)))
-            })
-            .collect();
+        Self::in_precision(architecture, parameters, NetworkPrecision::Fp32)
+    }
+
+    /// The same with its coupling networks in bfloat16 if `precision` says so.
+    pub fn in_precision(
+        architecture: &Architecture,
+        parameters: &Parameters,
+        precision: NetworkPrecision,
+    ) -> Self {
+        let network = (precision == NetworkPrecision::Bf16).then_some(Kind::BFloat16);
+        let level = |(level, splits): (usize, bool)| Level {
+            steps: (0..architecture.depth)
+                .map(|step| {
+                    Step::new(parameters, architecture, network, &Architecture::step_name(level, step))
+                })
+                .collect(),
+            split: splits.then(|| SplitPrior::new(parameters, level)),
+        };
         Self {
             architecture: architecture.clone(),
-            levels,
+            levels: architecture
+                .level_shapes()
+                .iter()
+                .enumerate()
+                .map(|(index, shape)| level((index, shape.splits)))
+                .collect(),
+            leaves: Leaves::of(parameters, &[""]),
+            top_leaves: Leaves::of(parameters, &["top.", "classifier."]),
             top: TopPrior::new(parameters, architecture),
             classifier: (architecture.classes > 0).then(|| Classifier::new(parameters)),
         }
@@ -125,34 +114,64 @@ impl Glow {
     }
 
     fn run(&self, x: &Tensor, labels: Option<&Tensor>, initialise: bool) -> Encoded {
-        let n = x.size()[0];
-        let discretisation = -f64::from(self.architecture.bins()).ln() * self.architecture.dims() as f64;
-        let mut log_prob = Tensor::full([n], discretisation, (x.kind(), x.device()));
         let mut eps = Vec::with_capacity(self.levels.len());
+        let mut level_log_prob = Vec::with_capacity(self.levels.len());
         let mut z = x.shallow_clone();
-        for (steps, split) in &self.levels {
+        for level in &self.levels {
+            let mut log_prob = Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
             z = squeeze(&z);
-            for step in steps {
+            for step in &level.steps {
                 z = step.forward(&z, &mut log_prob, initialise);
             }
-            if let Some(split) = split {
+            if let Some(split) = &level.split {
                 let (z1, z2) = halves(&z);
-                let prior = split.given(&z1);
-                let out = prior.eps(&z2);
-                log_prob += prior.log_prob(&out);
+                let (out, log_prob_out) = split.given(&z1).score(&z2);
+                log_prob += log_prob_out;
                 eps.push(out);
                 z = z1;
             }
+            level_log_prob.push(log_prob);
         }
-        let prior = self.top.of(&z, labels);
-        let out = prior.eps(&z);
-        log_prob += prior.log_prob(&out);
-        eps.push(out);
+        let top = self.score_top(&z, labels);
+        *level_log_prob.last_mut().expect("a model has at least one level") += top.log_prob;
+        eps.push(top.eps);
+        Encoded::new(&self.architecture, eps, level_log_prob, top.label_bits)
+    }
+
+    /// The top z under its prior, and under the classifier.
+    pub(super) fn score_top(&self, z: &Tensor, labels: Option<&Tensor>) -> TopScore {
+        let (eps, log_prob) = self.top.of(z, labels).score(z);
         let label_bits = match (&self.classifier, labels) {
-            (Some(classifier), Some(labels)) => Some(classifier.cross_entropy_bits(&z, labels)),
+            (Some(classifier), Some(labels)) => Some(classifier.cross_entropy_bits(z, labels)),
             _ => None,
         };
-        Encoded { eps, log_prob, label_bits }
+        TopScore { eps, log_prob, label_bits }
+    }
+
+    /// The name of the first layer whose output for x is not finite; `None` where all are.
+    pub fn first_not_finite(&self, x: &Tensor, labels: Option<&Tensor>) -> Option<String> {
+        tch::no_grad(|| {
+            let mut z = x.shallow_clone();
+            for (index, level) in self.levels.iter().enumerate() {
+                z = squeeze(&z);
+                for step in &level.steps {
+                    z = match step.first_not_finite(&z) {
+                        Ok(y) => y,
+                        Err(name) => return Some(name),
+                    };
+                }
+                if let Some(split) = &level.split {
+                    let (z1, z2) = halves(&z);
+                    if !is_finite(&split.given(&z1).score(&z2).1) {
+                        return Some(format!("level{index}.split"));
+                    }
+                    z = z1;
+                }
+            }
+            let top = self.score_top(&z, labels);
+            let finite = is_finite(&top.log_prob) && top.label_bits.is_none_or(|bits| is_finite(&bits));
+            (!finite).then(|| "top".to_string())
+        })
     }
 
     /// Decodes `eps_0` … `eps_{L-1}` into x [N, C, H, W], the inverse of [`Glow::encode`]. Without
@@ -161,12 +180,12 @@ impl Glow {
         tch::no_grad(|| {
             let top = eps.last().expect("a model has at least one level");
             let mut z = self.top.of(top, labels).z(top);
-            for (level, (steps, split)) in self.levels.iter().enumerate().rev() {
-                if let Some(split) = split {
-                    let z2 = split.given(&z).z(&eps[level]);
+            for (index, level) in self.levels.iter().enumerate().rev() {
+                if let Some(split) = &level.split {
+                    let z2 = split.given(&z).z(&eps[index]);
                     z = Tensor::cat(&[z, z2], 1);
                 }
-                for step in steps.iter().rev() {
+                for step in level.steps.iter().rev() {
                     z = step.inverse(&z);
                 }
                 z = unsqueeze(&z);

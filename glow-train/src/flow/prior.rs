@@ -2,6 +2,8 @@
 use super::Parameters;
 use super::actnorm::LOGSCALE_FACTOR;
 use super::conv::{ZerosConv, zeros_conv_of_nothing};
+use super::coupling::halves;
+use super::gradient::Leaves;
 use glow_models::Architecture;
 use tch::{Kind, Tensor};
 
@@ -14,7 +16,7 @@ pub(super) struct Gaussian {
 
 impl Gaussian {
     /// eps = (z − mean) · exp(−logs).
-    pub(super) fn eps(&self, z: &Tensor) -> Tensor {
+    fn eps(&self, z: &Tensor) -> Tensor {
         (z - &self.mean) * (-&self.logs).exp()
     }
 
@@ -23,8 +25,15 @@ impl Gaussian {
         &self.mean + eps * self.logs.exp()
     }
 
+    /// eps of z, and log N(z; mean, exp(logs)) [N].
+    pub(super) fn score(&self, z: &Tensor) -> (Tensor, Tensor) {
+        let eps = self.eps(z);
+        let log_prob = self.log_prob(&eps);
+        (eps, log_prob)
+    }
+
     /// [N]: log N(z; mean, exp(logs)) = −½·ln 2π − logs − ½·eps², summed over each image.
-    pub(super) fn log_prob(&self, eps: &Tensor) -> Tensor {
+    fn log_prob(&self, eps: &Tensor) -> Tensor {
         let each = (eps.square() * -0.5) - &self.logs - 0.5 * (2.0 * std::f64::consts::PI).ln();
         each.sum_dim_intlist([1i64, 2, 3].as_slice(), false, eps.kind())
     }
@@ -32,16 +41,23 @@ impl Gaussian {
 
 /// The prior of the half of the channels that a split hands out, given the half that goes on.
 #[derive(Debug)]
-pub(super) struct SplitPrior(ZerosConv);
+pub(super) struct SplitPrior {
+    conv: ZerosConv,
+    pub(super) leaves: Leaves,
+}
 
 impl SplitPrior {
     pub(super) fn new(parameters: &Parameters, level: usize) -> Self {
-        Self(ZerosConv::new(parameters, &format!("level{level}.split")))
+        let name = format!("level{level}.split");
+        Self {
+            conv: ZerosConv::new(parameters, &name),
+            leaves: Leaves::of(parameters, &[&format!("{name}.")]),
+        }
     }
 
     /// Of z2, given z1 [N, C/2, H, W].
     pub(super) fn given(&self, z1: &Tensor) -> Gaussian {
-        let (mean, logs) = self.0.forward_pair(z1);
+        let (mean, logs) = halves(&self.conv.forward_pairs(z1));
         Gaussian { mean, logs }
     }
 }

@@ -1,0 +1,189 @@
+//! The gradient of the loss, with as much of the forward pass kept in memory as asked for.
+//!
+//! Automatic differentiation keeps every layer's activations. A flow need not: the input of a step follows
+//! from its output (Gomez et al. 2017, "The Reversible Residual Network"), so going back needs the last
+//! output alone, and one step's activations at a time.
+use super::Parameters;
+use super::coupling::halves;
+use super::glow::{Encoded, Glow};
+use super::squeeze::{squeeze, unsqueeze};
+use glow_models::Memory;
+use tch::Tensor;
+
+/// Trained parameters with their places in the architecture's order.
+#[derive(Debug)]
+pub(super) struct Leaves(Vec<(usize, Tensor)>);
+
+impl Leaves {
+    /// Those whose names begin with one of `prefixes`.
+    pub(super) fn of(parameters: &Parameters, prefixes: &[&str]) -> Self {
+        let all = parameters.trained().enumerate();
+        let chosen = all.filter(|(_, (parameter, _))| prefixes.iter().any(|p| parameter.name.starts_with(p)));
+        Self(chosen.map(|(index, (_, tensor))| (index, tensor)).collect())
+    }
+}
+
+/// The gradient by every trained parameter, in the architecture's order.
+#[derive(Debug)]
+pub struct Gradients(Vec<Tensor>);
+
+impl Gradients {
+    /// Zeros in the shapes of the parameters: a parameter that the loss does not depend on keeps them.
+    fn zeros(leaves: &Leaves) -> Self {
+        Self(leaves.0.iter().map(|(_, leaf)| Tensor::zeros_like(leaf).detach()).collect())
+    }
+
+    /// One tensor a trained parameter, in its shape.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
+        self.0.iter()
+    }
+}
+
+/// Writes the gradient of a scalar by the parameters of `leaves` into `gradients`; returns that by `inputs`.
+pub(super) fn backward<const N: usize>(
+    loss: &Tensor,
+    inputs: [&Tensor; N],
+    leaves: &[&Leaves],
+    gradients: &mut Gradients,
+) -> [Tensor; N] {
+    let leaves: Vec<&(usize, Tensor)> = leaves.iter().flat_map(|leaves| &leaves.0).collect();
+    let mut by: Vec<&Tensor> = inputs.to_vec();
+    by.extend(leaves.iter().map(|(_, leaf)| leaf));
+    let mut found = Tensor::run_backward(&[loss], &by, false, false).into_iter();
+    let of_inputs = std::array::from_fn(|index| {
+        let gradient = found.next().expect("one gradient an input");
+        if gradient.defined() { gradient } else { Tensor::zeros_like(inputs[index]).detach() }
+    });
+    for ((index, _), gradient) in leaves.into_iter().zip(found) {
+        if gradient.defined() {
+            gradients.0[*index] = gradient;
+        }
+    }
+    of_inputs
+}
+
+/// The loss of a batch as a weighted sum: log_prob · Σ log p(image) + label_bits · Σ −log₂ p(label).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossWeights {
+    /// Of each image's log p, in nats; negative, as a loss falls where it rises.
+    pub log_prob: f64,
+    /// Of each label's −log₂ p.
+    pub label_bits: f64,
+}
+
+impl Glow {
+    /// Encodes x [N, C, H, W] and differentiates the loss; what is returned holds no graph.
+    ///
+    /// The results of the three kinds of `memory` differ by rounding alone.
+    pub fn gradient(
+        &self,
+        x: &Tensor,
+        labels: Option<&Tensor>,
+        weights: LossWeights,
+        memory: Memory,
+    ) -> (Encoded, Gradients) {
+        let mut gradients = Gradients::zeros(&self.leaves);
+        let encoded = match memory {
+            Memory::Autograd => {
+                let encoded = self.encode(x, labels);
+                let mut loss = encoded.log_prob.sum(x.kind()) * weights.log_prob;
+                if let Some(bits) = &encoded.label_bits {
+                    loss += bits.sum(x.kind()) * weights.label_bits;
+                }
+                let [] = backward(&loss, [], &[&self.leaves], &mut gradients);
+                encoded.detach()
+            }
+            Memory::Checkpoint | Memory::Reversible => {
+                self.walk(x, labels, weights, memory == Memory::Checkpoint, &mut gradients)
+            }
+        };
+        (encoded, gradients)
+    }
+
+    /// Forward without a graph, then back step by step; with `keep_inputs`, from the steps' inputs.
+    fn walk(
+        &self,
+        x: &Tensor,
+        labels: Option<&Tensor>,
+        weights: LossWeights,
+        keep_inputs: bool,
+        gradients: &mut Gradients,
+    ) -> Encoded {
+        let zeros = || Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
+        let mut kept = Vec::new();
+        let mut split_off = Vec::with_capacity(self.levels.len());
+        let mut eps = Vec::with_capacity(self.levels.len());
+        let mut level_log_prob = Vec::with_capacity(self.levels.len());
+        let mut z = x.shallow_clone();
+        tch::no_grad(|| {
+            for level in &self.levels {
+                let mut log_prob = zeros();
+                z = squeeze(&z);
+                for step in &level.steps {
+                    let y = step.forward(&z, &mut log_prob, false);
+                    if keep_inputs {
+                        kept.push(z.shallow_clone());
+                    }
+                    z = y;
+                }
+                if let Some(split) = &level.split {
+                    let (z1, z2) = halves(&z);
+                    let (out, log_prob_out) = split.given(&z1).score(&z2);
+                    log_prob += log_prob_out;
+                    eps.push(out);
+                    // A copy: a view would hold the whole of z.
+                    split_off.push(z2.copy());
+                    z = z1;
+                }
+                level_log_prob.push(log_prob);
+            }
+        });
+
+        z = z.detach().set_requires_grad(true);
+        let top = self.score_top(&z, labels);
+        let mut loss = top.log_prob.sum(x.kind()) * weights.log_prob;
+        if let Some(bits) = &top.label_bits {
+            loss += bits.sum(x.kind()) * weights.label_bits;
+        }
+        let [mut g] = backward(&loss, [&z], &[&self.top_leaves], gradients);
+        *level_log_prob.last_mut().expect("a model has at least one level") += top.log_prob.detach();
+        eps.push(top.eps.detach());
+        z = z.detach();
+
+        for level in self.levels.iter().rev() {
+            if let Some(split) = &level.split {
+                let z1 = z.set_requires_grad(true);
+                let z2 = split_off.pop().expect("one a split").set_requires_grad(true);
+                let loss = split.given(&z1).score(&z2).1.sum(x.kind()) * weights.log_prob;
+                let [by_z1, by_z2] = backward(&loss, [&z1, &z2], &[&split.leaves], gradients);
+                g = Tensor::cat(&[g + by_z1, by_z2], 1);
+                z = Tensor::cat(&[z1.detach(), z2.detach()], 1);
+            }
+            for step in level.steps.iter().rev() {
+                if keep_inputs {
+                    z = kept.pop().expect("one a step");
+                    g = step.backward_from_input(&z, &g, weights.log_prob, gradients);
+                } else {
+                    (z, g) = step.backward_from_output(&z, &g, weights.log_prob, gradients);
+                }
+            }
+            z = unsqueeze(&z);
+            g = unsqueeze(&g);
+        }
+        let label_bits = top.label_bits.map(|bits| bits.detach());
+        Encoded::new(self.architecture(), eps, level_log_prob, label_bits)
+    }
+}
+
+impl Encoded {
+    /// The same values without the graph behind them.
+    fn detach(self) -> Self {
+        let detach = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::detach).collect();
+        Self {
+            eps: detach(self.eps),
+            log_prob: self.log_prob.detach(),
+            level_log_prob: detach(self.level_log_prob),
+            label_bits: self.label_bits.map(|bits| bits.detach()),
+        }
+    }
+}

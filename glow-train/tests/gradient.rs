@@ -1,0 +1,128 @@
+//! The gradient is the same however much of the forward pass is kept; bfloat16 networks stay invertible.
+use glow_models::{Architecture, Coupling, Memory, NetworkPrecision, Permutation};
+use glow_train::flow::{Encoded, Glow, LossWeights, Parameters};
+use tch::{Device, Kind, Tensor};
+
+const WEIGHTS: LossWeights = LossWeights { log_prob: -1e-3, label_bits: 0.2 };
+
+/// Parameters away from their initial zeros, as far as training takes them where `noise` is 0.02.
+fn perturbed(architecture: &Architecture, kind: Kind, noise: f64) -> Parameters {
+    let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
+    for (parameter, mut tensor) in parameters.trained() {
+        let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
+        let noise = Tensor::randn(tensor.size(), (kind, Device::Cpu)) * if weight { noise } else { noise / 3.0 };
+        tensor.copy_(&(tensor.copy() + noise));
+    }
+    // Activations of the size that they have in training.
+    let (x, labels) = input(architecture, 16, kind);
+    Glow::new(architecture, &parameters).initialise_actnorm(&x, labels.as_ref());
+    parameters.require_grad();
+    parameters
+}
+
+fn input(architecture: &Architecture, n: i64, kind: Kind) -> (Tensor, Option<Tensor>) {
+    let Architecture { height, width, channels, classes, .. } = *architecture;
+    let x = Tensor::rand([n, height as i64, width as i64, channels as i64], (kind, Device::Cpu)) - 0.5;
+    let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(classes.max(1) as i64);
+    (x.permute([0, 3, 1, 2]), (classes > 0).then_some(labels))
+}
+
+/// ‖a − b‖ / ‖b‖ over all parameters together, and the same parameter by parameter at its worst.
+fn difference(a: &[Tensor], b: &[Tensor]) -> (f64, f64) {
+    let norm = |t: &Tensor| t.norm().double_value(&[]);
+    let squares = |of: &dyn Fn(usize) -> f64| (0..a.len()).map(|i| of(i).powi(2)).sum::<f64>().sqrt();
+    let whole = squares(&|i| norm(&(&a[i] - &b[i]))) / squares(&|i| norm(&b[i]));
+    let worst = (0..a.len())
+        .map(|i| norm(&(&a[i] - &b[i])) / norm(&b[i]).max(1e-3 * squares(&|i| norm(&b[i]))))
+        .fold(0.0, f64::max);
+    (whole, worst)
+}
+
+fn gradient(glow: &Glow, x: &Tensor, labels: Option<&Tensor>, memory: Memory) -> (Encoded, Vec<Tensor>) {
+    let (encoded, gradients) = glow.gradient(x, labels, WEIGHTS, memory);
+    (encoded, gradients.iter().map(Tensor::copy).collect())
+}
+
+fn same_gradient(architecture: &Architecture, kind: Kind, noise: f64, tolerance: f64) {
+    let glow = Glow::new(architecture, &perturbed(architecture, kind, noise));
+    let (x, labels) = input(architecture, 4, kind);
+    let (expected, by_autograd) = gradient(&glow, &x, labels.as_ref(), Memory::Autograd);
+    assert!(by_autograd.iter().any(|g| g.norm().double_value(&[]) > 0.0));
+    for memory in [Memory::Checkpoint, Memory::Reversible] {
+        let (encoded, gradients) = gradient(&glow, &x, labels.as_ref(), memory);
+        let (whole, worst) = difference(&gradients, &by_autograd);
+        assert!(whole < tolerance && worst < 10.0 * tolerance, "{memory:?} {whole} {worst} {architecture:?}");
+        let nats = (encoded.log_prob - &expected.log_prob).abs().max().double_value(&[]);
+        let scale = expected.log_prob.abs().max().double_value(&[]);
+        assert!(nats < tolerance * scale, "{memory:?}: {nats} of {scale} nats");
+        for (eps, expected) in encoded.eps.iter().zip(&expected.eps) {
+            assert!((eps - expected).abs().max().double_value(&[]) < 10.0 * tolerance);
+        }
+    }
+}
+
+#[test]
+fn gradients_agree_with_autograd_in_every_variant_in_double() {
+    let base = Architecture { height: 8, width: 16, levels: 3, depth: 2, hidden: 6, ..Default::default() };
+    for permutation in
+        [Permutation::Reverse, Permutation::Shuffle, Permutation::Invconv, Permutation::InvconvPlain]
+    {
+        for coupling in [Coupling::Additive, Coupling::Affine] {
+            for (edge_bias, learn_top, classes) in [(true, true, 3), (false, false, 0)] {
+                let base = base.clone();
+                same_gradient(
+                    &Architecture { permutation, coupling, edge_bias, learn_top, classes, ..base },
+                    Kind::Double,
+                    0.1,
+                    1e-9,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_agree_with_autograd_in_fp32() {
+    for coupling in [Coupling::Additive, Coupling::Affine] {
+        let base = Architecture { height: 16, width: 16, depth: 8, hidden: 32, ..Default::default() };
+        same_gradient(&Architecture { coupling, ..base }, Kind::Float, 0.02, 1e-4);
+    }
+}
+
+#[test]
+fn levels_and_discretisation_make_up_log_prob() {
+    let architecture =
+        Architecture { height: 16, width: 16, levels: 3, depth: 2, hidden: 8, n_bits: 5, ..Default::default() };
+    let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.1));
+    let encoded = glow.encode(&input(&architecture, 3, Kind::Double).0, None);
+    assert_eq!(encoded.level_log_prob.len(), 3);
+    let sum: Tensor = encoded.level_log_prob.iter().sum();
+    let discretisation = -5.0 * std::f64::consts::LN_2 * architecture.dims() as f64;
+    assert!((sum + discretisation - encoded.log_prob).abs().max().double_value(&[]) < 1e-9);
+}
+
+/// The network may be as coarse as it likes: both directions evaluate the same one.
+#[test]
+fn networks_in_bf16_decode_what_they_encoded_and_give_nearly_the_same_likelihood() {
+    for coupling in [Coupling::Additive, Coupling::Affine] {
+        let architecture =
+            Architecture { height: 16, width: 16, depth: 4, hidden: 32, coupling, ..Default::default() };
+        let parameters = perturbed(&architecture, Kind::Float, 0.02);
+        let (x, _) = input(&architecture, 4, Kind::Float);
+        let fp32 = Glow::new(&architecture, &parameters);
+        let bf16 = Glow::in_precision(&architecture, &parameters, NetworkPrecision::Bf16);
+        let encoded = bf16.encode(&x, None);
+        let back = (bf16.decode(&encoded.eps, None) - &x).abs().mean(Kind::Float).double_value(&[]);
+        assert!(back < 1e-4, "mean error {back}");
+        let exact = fp32.encode(&x, None).log_prob;
+        let bits = (encoded.log_prob - &exact) / (architecture.dims() as f64 * std::f64::consts::LN_2);
+        let bits = bits.abs().max().double_value(&[]);
+        assert!(bits > 0.0 && bits < 0.02, "{bits} bits/dim apart");
+
+        let (_, expected) = gradient(&fp32, &x, None, Memory::Autograd);
+        for memory in [Memory::Autograd, Memory::Checkpoint, Memory::Reversible] {
+            let (whole, _) = difference(&gradient(&bf16, &x, None, memory).1, &expected);
+            assert!(whole < 0.05, "{memory:?}: gradient {whole} off");
+        }
+    }
+}
