@@ -65,6 +65,7 @@ pub fn command() -> Command {
             };
             // The declaration's default is Rust; the quotes and paths of it say nothing here.
             let default = field.default.rsplit("::").next().unwrap_or(field.default).to_lowercase();
+            let default = default.trim_start_matches("vec![").trim_end_matches(']');
             let mut help = field.doc.trim().to_string();
             if field.name != "data" {
                 help = format!("{help} [default: {default}]");

@@ -4,7 +4,7 @@ mod cli;
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_models::{Checkpoint, Config, Weights, find_checkpoint};
-use glow_train::device::DeviceChoice;
+use glow_train::device::{self, DeviceChoice};
 use glow_train::run::{self, Outcome, RunFolder};
 use glow_train::{TrainError, Trainer};
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
+    device::keep_freed_memory();
     let matches = cli::command().get_matches();
     let result = match matches.subcommand() {
         Some(("eval", matches)) => eval(matches),
@@ -67,6 +68,7 @@ fn train(matches: &ArgMatches) -> Result<()> {
             UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
         );
     }
+    device::set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c()?;
     let outcome = run::train(config, &out, resume, device, &stop)?;

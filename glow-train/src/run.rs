@@ -185,6 +185,7 @@ impl Run {
             batch_size,
             seed: training.seed,
             flip: training.flip,
+            shift: training.shift,
             start_image: self.trainer.images_seen(),
             ..LoaderOptions::default()
         };

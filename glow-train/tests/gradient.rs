@@ -10,7 +10,8 @@ fn perturbed(architecture: &Architecture, kind: Kind, noise: f64) -> Parameters 
     let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
     for (parameter, mut tensor) in parameters.trained() {
         let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
-        let noise = Tensor::randn(tensor.size(), (kind, Device::Cpu)) * if weight { noise } else { noise / 3.0 };
+        let noise =
+            Tensor::randn(tensor.size(), (kind, Device::Cpu)) * if weight { noise } else { noise / 3.0 };
         tensor.copy_(&(tensor.copy() + noise));
     }
     // Activations of the size that they have in training.
@@ -91,8 +92,15 @@ fn gradients_agree_with_autograd_in_fp32() {
 
 #[test]
 fn levels_and_discretisation_make_up_log_prob() {
-    let architecture =
-        Architecture { height: 16, width: 16, levels: 3, depth: 2, hidden: 8, n_bits: 5, ..Default::default() };
+    let architecture = Architecture {
+        height: 16,
+        width: 16,
+        levels: 3,
+        depth: 2,
+        hidden: 8,
+        n_bits: 5,
+        ..Default::default()
+    };
     let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.1));
     let encoded = glow.encode(&input(&architecture, 3, Kind::Double).0, None);
     assert_eq!(encoded.level_log_prob.len(), 3);

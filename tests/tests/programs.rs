@@ -35,6 +35,97 @@ fn train(out: &Path, more: &[&str]) -> std::process::Output {
     run("glow-train", arguments)
 }
 
+/// The tensors of a run's latest checkpoint, by name.
+fn tensors(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = std::fs::read(run.join("checkpoints/latest.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> =
+        file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+/// The steps of the lines of one split in a run's metrics.
+fn steps(run: &Path, split: &str) -> Vec<u64> {
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["split"] == split)
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect()
+}
+
+/// Kills a run at moments of chance, starts it again each time, and looks for a difference to one that
+/// was left alone.
+#[test]
+fn a_run_killed_again_and_again_equals_one_that_was_never_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let often = ["--steps", "120", "--checkpoint-every", "3", "--log-every", "1", "--shift", "2"];
+    stdout(train(&whole, &often));
+    let data = format!("images:{}", faces().display());
+    let mut delays = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|now| u64::from(now.subsec_nanos()))
+        .unwrap();
+    let mut kills = Vec::new();
+    loop {
+        let mut command = Command::new(program("glow-train"));
+        command.args(["--out", killed.to_str().unwrap(), "--device", "cpu"]).stderr(Stdio::null());
+        if killed.join("checkpoints/latest.safetensors").exists() {
+            command.arg("--resume");
+        } else {
+            command.args(["--data", &data]).args(&TINY[..18]).args(often);
+        }
+        let mut run = command.stdout(Stdio::null()).spawn().unwrap();
+        delays = delays.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let delay = Duration::from_millis(100 + (delays >> 33) % 900);
+        let patience = std::time::Instant::now();
+        // After eight kills it may run to its end.
+        while kills.len() >= 8 || patience.elapsed() < delay {
+            if let Some(status) = run.try_wait().unwrap() {
+                assert!(status.success(), "after kills at {kills:?}");
+                assert_eq!(tensors(&whole), tensors(&killed), "after kills at {kills:?}");
+                assert_eq!(steps(&killed, "train"), (1..=120).collect::<Vec<_>>());
+                assert!(!kills.is_empty());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        kills.push(delay);
+    }
+}
+
+/// A limit on the size of files stands in for a full disk.
+#[test]
+fn a_disk_that_fills_up_loses_nothing_that_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    stdout(train(&out, &["--steps", "5"]));
+    let before = std::fs::read(out.join("checkpoints/latest.safetensors")).unwrap();
+    let limit = before.len() / 2 / 512;
+    let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\"");
+    let full = Command::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(program("glow-train"))
+        .args(["--out", out.to_str().unwrap(), "--resume", "--steps", "9", "--device", "cpu"])
+        .output()
+        .unwrap();
+    assert_fails(&full, 1, "latest.safetensors");
+    assert_fails(&full, 1, "what was saved before still stands");
+    assert!(std::fs::read(out.join("checkpoints/latest.safetensors")).unwrap() == before);
+    let left: Vec<_> =
+        std::fs::read_dir(out.join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "no half-written file stays: {left:?}");
+    stdout(run(
+        "glow-train",
+        ["--out", out.to_str().unwrap(), "--resume", "--steps", "9", "--device", "cpu"],
+    ));
+}
+
 #[test]
 fn a_resumed_run_equals_one_that_was_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
@@ -45,14 +136,6 @@ fn a_resumed_run_equals_one_that_was_never_stopped() {
         run("glow-train", ["--out", parts.to_str().unwrap(), "--resume", "--steps", "12", "--device", "cpu"]);
     let printed = stdout(resumed);
     assert!(printed.contains("held-out bits/dim"), "{printed}");
-    let tensors = |run: &Path| {
-        let bytes = std::fs::read(run.join("checkpoints/latest.safetensors")).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let mut all: Vec<_> =
-            file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
-        all.sort();
-        all
-    };
     assert_eq!(tensors(&whole), tensors(&parts));
     let metrics = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap();
     let steps: Vec<u64> = metrics
@@ -153,7 +236,7 @@ fn what_glow_train_cannot_use_is_named() {
         (2, "no data set", vec![]),
         (2, "--depth many", vec!["--data", &faces, "--depth", "many"]),
         (2, "levels = 60", vec!["--data", &faces, "--levels", "60"]),
-        (2, "sample_temperature", vec!["--data", &faces, "--sample-temperature", "-1"]),
+        (2, "sample_temperatures", vec!["--data", &faces, "--sample-temperatures", "-1"]),
         (2, "no preset", vec!["--preset", "cifar"]),
         (2, "--no-such-flag", vec!["--no-such-flag"]),
     ];

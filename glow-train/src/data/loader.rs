@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::augment::augment;
 use super::order::Order;
 use super::{DataError, Dataset};
 
@@ -26,6 +27,9 @@ pub struct LoaderOptions {
     /// Mirror half of the images left to right, which half changing every epoch. Not for digits or
     /// text. Default true.
     pub flip: bool,
+    /// Pixels by which images are moved at random, at most, up or down and left or right; what that
+    /// uncovers is the image reflected at its border. Default 0.
+    pub shift: usize,
     /// Permute each epoch anew; otherwise each has the data set's order. Default true.
     pub shuffle: bool,
     /// Threads that decode, at least 1; no more than `prefetch` are of use. Default: one a core, 8
@@ -44,6 +48,7 @@ impl Default for LoaderOptions {
             batch_size: 64,
             seed: 0,
             flip: true,
+            shift: 0,
             shuffle: true,
             threads: thread::available_parallelism().map_or(1, usize::from).min(8),
             prefetch: 8,
@@ -98,6 +103,7 @@ impl Loader {
             seed: options.seed,
             shuffle: options.shuffle,
             flip: options.flip,
+            shift: options.shift,
         };
         Self::start(dataset, order, u64::MAX, options)
     }
@@ -114,7 +120,7 @@ impl Loader {
         prefetch: usize,
     ) -> Result<Self, DataError> {
         let len = dataset.len() as u64;
-        let order = Order { len, seed: 0, shuffle: false, flip: false };
+        let order = Order { len, seed: 0, shuffle: false, flip: false, shift: 0 };
         let options =
             LoaderOptions { batch_size, threads, prefetch, start_image: 0, ..LoaderOptions::default() };
         Self::start(dataset, order, len, &options)
@@ -275,17 +281,11 @@ impl Plan {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let (index, flip) = self.order.at(image);
+            let (index, change) = self.order.at(image);
             let example = self.dataset.load(index)?;
             assert_eq!(example.pixels.len(), shape.bytes(), "the data set broke its promise");
             labels.push(example.label.into());
-            if flip {
-                for row in example.pixels.chunks_exact(shape.width * shape.channels) {
-                    images.extend(row.rchunks_exact(shape.channels).flatten());
-                }
-            } else {
-                images.extend_from_slice(&example.pixels);
-            }
+            augment(&example.pixels, shape, change, &mut images);
         }
         Ok(Some(Batch { images, labels, count, first_image }))
     }

@@ -25,6 +25,7 @@
 //! a panic. In a folder of many images, single ones that cannot be used are skipped and listed in a
 //! [`SkippedReport`].
 
+mod augment;
 mod cifar10;
 mod decode;
 mod error;

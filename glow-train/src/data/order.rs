@@ -9,6 +9,7 @@
 const EPOCHS: u64 = 1;
 const FLIPS: u64 = 2;
 const NAMES: u64 = 3;
+const SHIFTS: u64 = 4;
 
 /// Enough that not even small permutations show a pattern.
 const ROUNDS: u64 = 8;
@@ -23,11 +24,22 @@ pub(super) struct Order {
     pub shuffle: bool,
     /// Mirror half of the images, chosen anew in every epoch.
     pub flip: bool,
+    /// Move each image by up to so many pixels, chosen anew in every epoch.
+    pub shift: usize,
+}
+
+/// What is done to an image before it is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Augmentation {
+    /// Mirror it left to right.
+    pub flip: bool,
+    /// Then move it down by the first and right by the second number of pixels.
+    pub shift: (isize, isize),
 }
 
 impl Order {
-    /// The index in the data set of image number `image`, and whether to mirror it.
-    pub fn at(&self, image: u64) -> (usize, bool) {
+    /// The index in the data set of image number `image`, and what to do to it.
+    pub fn at(&self, image: u64) -> (usize, Augmentation) {
         let (epoch, position) = (image / self.len, image % self.len);
         let index = if self.shuffle {
             permute(position, self.len, hash(&[self.seed, EPOCHS, epoch]))
@@ -35,7 +47,10 @@ impl Order {
             position
         };
         let flip = self.flip && hash(&[self.seed, FLIPS, image]) & 1 == 1;
-        (index as usize, flip)
+        let choices = 2 * self.shift as u64 + 1;
+        let chance = hash(&[self.seed, SHIFTS, image]);
+        let offset = |chance: u64| (chance % choices) as isize - self.shift as isize;
+        (index as usize, Augmentation { flip, shift: (offset(chance >> 32), offset(chance & 0xFFFF_FFFF)) })
     }
 }
 
@@ -88,7 +103,7 @@ mod tests {
     use super::*;
 
     fn order(len: u64, seed: u64) -> Order {
-        Order { len, seed, shuffle: true, flip: true }
+        Order { len, seed, shuffle: true, flip: true, shift: 2 }
     }
 
     fn epoch(order: Order, epoch: u64) -> Vec<usize> {
@@ -139,9 +154,9 @@ mod tests {
 
     #[test]
     fn half_are_flipped_and_only_on_request() {
-        let flipped = (0..10_000).filter(|&i| order(100, 0).at(i).1).count();
+        let flipped = (0..10_000).filter(|&i| order(100, 0).at(i).1.flip).count();
         assert!((4800..5200).contains(&flipped), "{flipped}");
         let plain = Order { flip: false, ..order(100, 0) };
-        assert!((0..1000).all(|i| !plain.at(i).1));
+        assert!((0..1000).all(|i| plain.at(i).1 == Augmentation::default()));
     }
 }
