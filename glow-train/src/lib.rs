@@ -6,12 +6,14 @@
 //! | [`data`] | images as batches, decoded ahead on threads of their own |
 //! | [`trainer`] | one model in training: a step, a validation, a checkpoint |
 //! | [`run`] | the loop over a run's folder |
+//! | [`metrics`], [`events`] | what a run notes: JSON lines, and TensorBoard's files |
 //! | [`device`] | CPU or CUDA, chosen at run time |
 //!
 //! The program `glow-train` is a thin shell over [`run::train`] and [`run::evaluate`].
 pub mod data;
 pub mod device;
 mod error;
+pub mod events;
 pub mod flow;
 pub mod metrics;
 pub mod optimizer;

@@ -57,6 +57,29 @@ pub struct Metrics {
     pub file: Option<String>,
 }
 
+impl Metrics {
+    /// The numbers of this line that are worth drawing over steps, named SPLIT/FIELD.
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        const COORDINATES: [&str; 4] = ["step", "images_seen", "n_bits", "temperature"];
+        let line = serde_json::to_value(self).expect("metrics are plain numbers and text");
+        let mut scalars = Vec::new();
+        for (name, value) in line.as_object().into_iter().flatten() {
+            let tag = format!("{}/{name}", self.split);
+            match value {
+                serde_json::Value::Number(number) if !COORDINATES.contains(&name.as_str()) => {
+                    scalars.extend(number.as_f64().map(|number| (tag, number)));
+                }
+                serde_json::Value::Array(numbers) => {
+                    let numbers = numbers.iter().enumerate();
+                    scalars.extend(numbers.filter_map(|(i, n)| Some((format!("{tag}/{i}"), n.as_f64()?))));
+                }
+                _ => {}
+            }
+        }
+        scalars
+    }
+}
+
 /// The file, open at its end.
 #[derive(Debug)]
 pub struct MetricsFile {

@@ -1,6 +1,7 @@
 //! A run: the training loop over a folder with checkpoints, metrics and sample grids.
 use crate::data::{self, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use crate::error::TrainError;
+use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
@@ -155,6 +156,7 @@ struct Run {
     splits: Splits,
     folder: RunFolder,
     metrics: MetricsFile,
+    events: EventFile,
     progress: Progress,
     interval: Interval,
     /// Step of the last validation, so that the end does not repeat it.
@@ -165,9 +167,20 @@ struct Run {
 impl Run {
     fn new(trainer: Trainer, splits: Splits, folder: RunFolder) -> Result<Self, TrainError> {
         let metrics = MetricsFile::open(&folder.0.join("metrics.jsonl"), trainer.step_count())?;
+        let events = EventFile::create(&folder.0, trainer.step_count())?;
         let progress = Progress::new(trainer.total_steps(), trainer.step_count());
         let interval = Interval::new(Duration::ZERO);
-        Ok(Self { trainer, splits, folder, metrics, progress, interval, validated: None, saved: None })
+        Ok(Self {
+            trainer,
+            splits,
+            folder,
+            metrics,
+            events,
+            progress,
+            interval,
+            validated: None,
+            saved: None,
+        })
     }
 
     fn train(mut self, stop: &AtomicBool) -> Result<Outcome, TrainError> {
@@ -258,6 +271,12 @@ impl Run {
         }
     }
 
+    /// Notes a line of metrics, and its numbers for TensorBoard.
+    fn record(&mut self, line: &Metrics) -> Result<(), TrainError> {
+        self.metrics.append(line)?;
+        self.events.scalars(line.step, line.scalars())
+    }
+
     fn log(&mut self, waited: Duration) -> Result<(), TrainError> {
         let report = self.trainer.report();
         let seconds = self.interval.seconds();
@@ -274,7 +293,7 @@ impl Run {
             skipped_steps: Some(report.skipped),
             ..self.line("train")
         };
-        self.metrics.append(&line)?;
+        self.record(&line)?;
         let figures = format!("{:.3} bits/dim · {images_per_s:.1} images/s", report.bits_per_dim);
         self.progress.figures(line.step, &figures);
         self.interval = Interval::new(waited);
@@ -293,7 +312,7 @@ impl Run {
         let dataset = self.splits.validation.clone();
         let score = evaluate(&self.trainer, dataset, Weights::Averaged, images, 1)?;
         let best = self.trainer.note_validation(score.bits_per_dim);
-        self.metrics.append(&Metrics {
+        self.record(&Metrics {
             bits_per_dim: Some(score.bits_per_dim),
             standard_error: Some(score.standard_error),
             ..self.line("validation")
@@ -346,8 +365,13 @@ impl Run {
                 _ => format!("samples/step-{step:08}-temperature-{temperature}.png"),
             };
             let grid = Grid::new(&pixels, [model.height, model.width, model.channels], layout);
-            save_png(&grid, &self.folder.0.join(&file))?;
-            self.metrics.append(&Metrics {
+            let path = self.folder.0.join(&file);
+            let png = png(&grid, &path)?;
+            write_atomically(&path, |out| out.write_all(&png))
+                .map_err(|source| TrainError::Write { path, source })?;
+            let tag = format!("samples/temperature {temperature}");
+            self.events.image(step, &tag, [grid.height, grid.width, grid.channels], png)?;
+            self.record(&Metrics {
                 temperature: Some(temperature),
                 file: Some(file),
                 ..self.line("samples")
@@ -358,16 +382,15 @@ impl Run {
     }
 }
 
-/// Writes a grid as PNG, whole or not at all.
-fn save_png(grid: &Grid, path: &Path) -> Result<(), TrainError> {
+/// A grid as the bytes of a PNG file, which will be at `path`.
+fn png(grid: &Grid, path: &Path) -> Result<Vec<u8>, TrainError> {
     use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
     let colour = if grid.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
         .write_image(&grid.pixels, grid.width as u32, grid.height as u32, colour)
         .map_err(|source| TrainError::Picture { path: path.into(), source })?;
-    write_atomically(path, |out| out.write_all(&png))
-        .map_err(|source| TrainError::Write { path: path.into(), source })
+    Ok(png)
 }
 
 /// The time since the last line of metrics.

@@ -156,7 +156,17 @@ mod tests {
     fn half_are_flipped_and_only_on_request() {
         let flipped = (0..10_000).filter(|&i| order(100, 0).at(i).1.flip).count();
         assert!((4800..5200).contains(&flipped), "{flipped}");
-        let plain = Order { flip: false, ..order(100, 0) };
+        let plain = Order { flip: false, shift: 0, ..order(100, 0) };
         assert!((0..1000).all(|i| plain.at(i).1 == Augmentation::default()));
+    }
+
+    #[test]
+    fn every_shift_comes_about_equally_often() {
+        let mut counts = [0; 25];
+        for i in 0..10_000 {
+            let (down, right) = order(100, 0).at(i).1.shift;
+            counts[((down + 2) * 5 + right + 2) as usize] += 1;
+        }
+        assert!(counts.iter().all(|&count| (320..480).contains(&count)), "{counts:?}");
     }
 }
