@@ -162,6 +162,8 @@ struct Run {
     /// Step of the last validation, so that the end does not repeat it.
     validated: Option<(u64, Score)>,
     saved: Option<u64>,
+    /// Step of the last sample grids, so that the end does not repeat them.
+    sampled: Option<u64>,
 }
 
 impl Run {
@@ -180,6 +182,7 @@ impl Run {
             interval,
             validated: None,
             saved: None,
+            sampled: None,
         })
     }
 
@@ -348,6 +351,10 @@ impl Run {
     }
 
     fn sample(&mut self) -> Result<(), TrainError> {
+        let step = self.trainer.step_count();
+        if self.sampled.replace(step) == Some(step) {
+            return Ok(());
+        }
         let started = Instant::now();
         let training = &self.trainer.config().training;
         let (n, temperatures) = (training.sample_images.max(1), training.sample_temperatures.clone());
@@ -359,7 +366,6 @@ impl Run {
                 padding: 2,
                 scale: (64 / model.width).max(1),
             };
-            let step = self.trainer.step_count();
             let file = match temperatures.len() {
                 1 => format!("samples/step-{step:08}.png"),
                 _ => format!("samples/step-{step:08}-temperature-{temperature}.png"),
