@@ -76,6 +76,7 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
         validation_fraction: config.data.validation_fraction,
         seed: config.training.seed,
         cache_bytes: config.data.cache_bytes,
+        attribute: config.data.attribute.clone(),
     };
     let splits = data::open(&config.data.data.parse()?, shape, &options)?;
     let classes = splits.train.classes().len();

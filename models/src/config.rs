@@ -14,6 +14,8 @@ hyperparameters! {
         validation_fraction: f64 = 0.1,
         /// Bytes of decoded images kept in memory; a larger data set is decoded as it is read.
         cache_bytes: u64 = 2 << 30,
+        /// Attribute of celeba: that gives the images their two classes, such as Smiling; empty for none.
+        attribute: String = String::new(),
     }
 }
 

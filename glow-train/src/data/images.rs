@@ -9,23 +9,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::decode::{self, Unusable};
 use super::fit;
-use super::folder::{self, Listing};
+use super::folder::Listing;
 use super::memory::Memory;
 use super::split;
 use super::{DataError, Dataset, Example, ImageShape, OpenOptions, SkippedReport, Splits};
 
-/// Opens the images below `root`; `classes` says whether its sub-folders are classes.
+/// Opens the images below `root` that are listed.
 pub(super) fn open(
     root: &Path,
-    classes: bool,
+    listing: Listing,
     shape: ImageShape,
     options: &OpenOptions,
 ) -> Result<Splits, DataError> {
-    let mut listing = folder::list(root)?;
-    if !classes {
-        listing.classes.clear();
-        listing.files.iter_mut().for_each(|(_, label)| *label = 0);
-    }
     let decoded_bytes = listing.files.len() as u64 * shape.bytes() as u64;
     if decoded_bytes <= options.cache_bytes {
         cached(root, listing, shape, options)

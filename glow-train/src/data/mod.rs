@@ -26,16 +26,19 @@
 //! [`SkippedReport`].
 
 mod augment;
+mod celeba;
 mod cifar10;
 mod decode;
 mod error;
 mod fit;
 mod folder;
 mod idx;
+mod imagenet;
 mod images;
 mod loader;
 mod memory;
 mod mnist;
+mod npz;
 mod order;
 mod skipped;
 mod spec;
@@ -46,6 +49,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+pub use celeba::{ATTRIBUTES_FILE, CelebaAttributes};
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use skipped::{SkippedImage, SkippedReport};
@@ -166,11 +170,14 @@ pub struct OpenOptions {
     /// Image folders whose decoded pixels fit into this many bytes are decoded once, at opening;
     /// larger ones are decoded again each time they are needed. Default 2 GiB.
     pub cache_bytes: u64,
+    /// The attribute of `celeba:` that gives the images their classes, 1 with it and 0 without; empty
+    /// for no classes. Default empty.
+    pub attribute: String,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { validation_fraction: 0.1, seed: 0, cache_bytes: 2 << 30 }
+        Self { validation_fraction: 0.1, seed: 0, cache_bytes: 2 << 30, attribute: String::new() }
     }
 }
 
@@ -199,22 +206,10 @@ pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result
     }
     folder::check(&spec.path)?;
     match spec.kind {
-        DataKind::Images => images::open(&spec.path, true, shape, options),
-        DataKind::Celeba => images::open(&celeba_images(spec)?, false, shape, options),
+        DataKind::Images => images::open(&spec.path, folder::list(&spec.path)?, shape, options),
+        DataKind::Celeba => celeba::open(&spec.path, shape, options),
         DataKind::Cifar10 => cifar10::open(&spec.path, shape),
+        DataKind::Imagenet => imagenet::open(&spec.path, shape, options),
         DataKind::Mnist => mnist::open(&spec.path, shape, options),
     }
-}
-
-/// The folder of CelebA's images, under either of the names in use.
-fn celeba_images(spec: &DataSpec) -> Result<std::path::PathBuf, DataError> {
-    ["images", "img_align_celeba"]
-        .map(|name| spec.path.join(name))
-        .into_iter()
-        .find(|path| path.is_dir())
-        .ok_or_else(|| DataError::Missing {
-            path: spec.path.join("images"),
-            hint: "celeba wants a folder `images` or `img_align_celeba` beside \
-                   list_attr_celeba.txt; for any other layout use images:PATH",
-        })
 }

@@ -15,13 +15,15 @@ pub enum DataKind {
     Cifar10,
     /// MNIST or a set in its form: idx files, gzipped or not.
     Mnist,
-    /// CelebA: the folder that holds `images` or `img_align_celeba`. Its attributes are no classes.
+    /// CelebA: the folder that holds `images` or `img_align_celeba`, and its attributes.
     Celeba,
+    /// Downsampled ImageNet of any side: `train_data_batch_*.npz` and `val_data.npz`.
+    Imagenet,
 }
 
 impl DataKind {
     /// Every kind, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Images, Self::Cifar10, Self::Mnist, Self::Celeba];
+    pub const ALL: [Self; 5] = [Self::Images, Self::Cifar10, Self::Mnist, Self::Celeba, Self::Imagenet];
 
     /// The name before the colon.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl DataKind {
             Self::Cifar10 => "cifar10",
             Self::Mnist => "mnist",
             Self::Celeba => "celeba",
+            Self::Imagenet => "imagenet",
         }
     }
 }
@@ -79,9 +82,9 @@ mod tests {
 
     #[test]
     fn lists_the_kinds_when_it_cannot_parse() {
-        for text in ["", "photos", "imagenet:x", "images:", ":x", "Images:x"] {
+        for text in ["", "photos", "imagenet", "images:", ":x", "Images:x"] {
             let message = text.parse::<DataSpec>().unwrap_err().to_string();
-            assert!(message.contains("images:, cifar10:, mnist:, celeba:"), "{text}: {message}");
+            assert!(message.contains("images:, cifar10:, mnist:, celeba:, imagenet:"), "{text}: {message}");
         }
     }
 }
