@@ -45,6 +45,14 @@ pub struct Gradient {
     pub norm: Tensor,
 }
 
+impl From<Gradients> for Gradient {
+    fn from(gradients: Gradients) -> Self {
+        let flat = gradients.flat();
+        let norm = flat.norm();
+        Self { flat, norm }
+    }
+}
+
 /// Elements of a slice of the update on CPUs: its intermediate results stay in the cache.
 const SLICE: i64 = 1 << 17;
 
@@ -81,16 +89,6 @@ impl Optimizer {
     /// Sets every average to its weight: the start of averaging.
     pub fn reset_averages(&mut self) {
         tch::no_grad(|| self.averages.copy_(&self.weights));
-    }
-
-    /// Gathers the gradients of the trained parameters.
-    pub fn collect(&self, gradients: Gradients) -> Gradient {
-        tch::no_grad(|| {
-            let parts: Vec<Tensor> = gradients.iter().map(|gradient| gradient.reshape([-1])).collect();
-            let flat = Tensor::cat(&parts, 0);
-            let norm = flat.norm();
-            Gradient { flat, norm }
-        })
     }
 
     /// The parameter whose gradient went wrong first, going back through the layers.

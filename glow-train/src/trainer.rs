@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::flow::{
     Glow, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels, uniform_noise,
 };
-use crate::optimizer::{Optimizer, Rates};
+use crate::optimizer::{Gradient, Optimizer, Rates};
 use glow_models::{
     Architecture, Checkpoint, CheckpointMeta, Config, Group, Role, Schedule, Training, Weights,
 };
@@ -276,7 +276,7 @@ impl Trainer {
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
         let (encoded, gradients) = self.glow.gradient(&x, labels.as_ref(), weights, memory);
-        let gradient = self.optimizer.collect(gradients);
+        let gradient = Gradient::from(gradients);
         tch::no_grad(|| {
             let sum = |t: &Tensor| t.sum(Kind::Double);
             let bits_per_dim = sum(&encoded.log_prob) * bits;

@@ -25,17 +25,36 @@ impl Leaves {
 
 /// The gradient by every trained parameter, in the architecture's order.
 #[derive(Debug)]
-pub struct Gradients(Vec<Tensor>);
+pub struct Gradients {
+    flat: Tensor,
+    /// Views of `flat`, in the parameters' shapes.
+    parts: Vec<Tensor>,
+}
 
 impl Gradients {
-    /// Zeros in the shapes of the parameters: a parameter that the loss does not depend on keeps them.
+    /// Zeros: a parameter that the loss does not depend on keeps them.
     fn zeros(leaves: &Leaves) -> Self {
-        Self(leaves.0.iter().map(|(_, leaf)| Tensor::zeros_like(leaf).detach()).collect())
+        let length = leaves.0.iter().map(|(_, leaf)| leaf.numel() as i64).sum::<i64>();
+        let like = &leaves.0.first().expect("every model has parameters").1;
+        let flat = Tensor::zeros([length], (like.kind(), like.device()));
+        let mut begin = 0;
+        let part = |(_, leaf): &(usize, Tensor)| {
+            let part = flat.narrow(0, begin, leaf.numel() as i64).view(leaf.size().as_slice());
+            begin += leaf.numel() as i64;
+            part
+        };
+        let parts = leaves.0.iter().map(part).collect();
+        Self { flat, parts }
     }
 
     /// One tensor a trained parameter, in its shape.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
-        self.0.iter()
+        self.parts.iter()
+    }
+
+    /// All of them one after the other, in the order of [`Parameters::flat`].
+    pub fn flat(&self) -> Tensor {
+        self.flat.shallow_clone()
     }
 }
 
@@ -54,11 +73,13 @@ pub(super) fn backward<const N: usize>(
         let gradient = found.next().expect("one gradient an input");
         if gradient.defined() { gradient } else { Tensor::zeros_like(inputs[index]).detach() }
     });
-    for ((index, _), gradient) in leaves.into_iter().zip(found) {
-        if gradient.defined() {
-            gradients.0[*index] = gradient;
+    tch::no_grad(|| {
+        for ((index, _), gradient) in leaves.into_iter().zip(found) {
+            if gradient.defined() {
+                gradients.parts[*index].copy_(&gradient);
+            }
         }
-    }
+    });
     of_inputs
 }
 
