@@ -1,6 +1,7 @@
 //! A step of training, and the ceiling that it is held against.
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use glow_benches::{batch, preset, trainer};
+use glow_models::{Memory, NetworkPrecision};
 use tch::{Device, Kind, Tensor};
 
 /// A large matrix product in fp32: what this machine does at best through the same library.
@@ -31,5 +32,25 @@ fn step(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ceiling, step);
+/// What the ways to save memory and the precision of the networks cost, at one size of batch.
+fn memory_and_precision(criterion: &mut Criterion) {
+    let n = 16;
+    let mut group = criterion.benchmark_group("train_step_cifar10_16");
+    group.sample_size(10);
+    for memory in [Memory::Autograd, Memory::Checkpoint, Memory::Reversible] {
+        for precision in [NetworkPrecision::Fp32, NetworkPrecision::Bf16] {
+            let mut config = preset("cifar10");
+            (config.training.memory, config.training.precision) = (memory, precision);
+            let batch = batch(&config, n);
+            group.throughput(Throughput::Elements(3 * n as u64 * config.model.multiply_adds()));
+            let mut trainer = trainer(config);
+            group.bench_function(format!("{memory:?}/{precision:?}"), |bench| {
+                bench.iter(|| trainer.step(&batch).expect("a step"));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ceiling, step, memory_and_precision);
 criterion_main!(benches);

@@ -142,6 +142,8 @@ mod tests {
     use zip::CompressionMethod;
     use zip::write::{SimpleFileOptions, ZipWriter};
 
+    type Arrays = Vec<(&'static str, Vec<u8>)>;
+
     const SHAPE: ImageShape = ImageShape { height: 2, width: 2, channels: 3 };
 
     fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
@@ -165,7 +167,7 @@ mod tests {
     }
 
     /// Two images of 2×2; plane by plane in the file.
-    fn good(first: u8) -> Vec<(&'static str, Vec<u8>)> {
+    fn good(first: u8) -> Arrays {
         let bytes: Vec<u8> = (0..24).map(|i| first + i).collect();
         let labels: Vec<u8> = [1i64, 1000].iter().flat_map(|label| label.to_le_bytes()).collect();
         vec![("data", npy("|u1", "(2, 12)", &bytes)), ("labels", npy("<i8", "(2,)", &labels))]
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_named() {
-        let cases: Vec<(&str, Vec<(&str, Vec<u8>)>)> = vec![
+        let cases: Vec<(&str, Arrays)> = vec![
             ("no array \"data\"", vec![]),
             ("no array \"labels\"", vec![good(0).remove(0)]),
             ("type \"<f4\"", vec![("data", npy("<f4", "(2, 12)", &[0; 96]))]),

@@ -40,6 +40,7 @@ mod memory;
 mod mnist;
 mod npz;
 mod order;
+mod pickle;
 mod skipped;
 mod spec;
 mod split;

@@ -84,7 +84,7 @@ impl Npz {
                 return Err(problem(format!("{found}; bytes of two axes are wanted")));
             }
         };
-        let bytes = rows.checked_mul(columns).unwrap_or(usize::MAX);
+        let bytes = rows.saturating_mul(columns);
         if member.size() != (bytes as u64).saturating_add(header.length as u64) {
             let size = member.size();
             return Err(problem(format!(

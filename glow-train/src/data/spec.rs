@@ -11,7 +11,8 @@ use super::DataError;
 pub enum DataKind {
     /// A folder tree of images; its first-level sub-folders are classes.
     Images,
-    /// The binary version of CIFAR-10: `data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin`.
+    /// CIFAR-10, the binary version (`data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin`) or the Python
+    /// one (the same names without `.bin`).
     Cifar10,
     /// MNIST or a set in its form: idx files, gzipped or not.
     Mnist,
