@@ -135,6 +135,9 @@ impl GlowBuilder {
                 bundle.verify(file)?;
             }
         }
+        for kind in &kinds {
+            bundle.check_graph(kind.file())?;
+        }
         let library = library::start(self.onnxruntime.as_deref())?;
         let options = SessionOptions { threads: self.threads, spinning: self.spinning };
         let architecture = &bundle.manifest().architecture;

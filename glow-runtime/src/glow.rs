@@ -65,8 +65,8 @@ impl Glow {
         &self.manifest().architecture
     }
 
-    /// The bundle's folder.
-    pub fn folder(&self) -> &Path {
+    /// The bundle's folder; `None` if it was loaded from memory.
+    pub fn folder(&self) -> Option<&Path> {
         self.bundle.folder()
     }
 
@@ -96,11 +96,13 @@ impl Glow {
         Ok(self.decode(&self.sample_latents(n, options)?, options.labels.as_deref())?.images)
     }
 
-    /// Draws the latents of `n` samples, eps ~ N(0, temperature²). Sample i of a seed is the same
-    /// whatever `n` is, and in every version of this crate. The labels play no part.
+    /// Draws the latents of `n` samples, eps = temperature · z, where z ~ N(0, 1), or N(0, 1) given
+    /// |z| ≤ truncation. Sample i of a seed is the same whatever `n` is, and in every version of this
+    /// crate. The labels play no part.
     ///
     /// # Errors
-    /// [`Error::Option`] if the temperature is negative, NaN or infinite, or `n` absurd.
+    /// [`Error::Option`] if the temperature is negative, NaN or infinite, the truncation below 0.01 or
+    /// NaN, or `n` absurd.
     pub fn sample_latents(&self, n: usize, options: &SampleOptions) -> Result<Latents, Error> {
         let temperature = options.temperature;
         if !(temperature.is_finite() && temperature >= 0.0) {
@@ -110,6 +112,14 @@ impl Glow {
                 allowed: "a finite number, at least 0",
             });
         }
+        let truncation = options.truncation;
+        if truncation.is_some_and(|limit| !(random::LEAST_TRUNCATION..).contains(&limit)) {
+            return Err(Error::Option {
+                option: "truncation",
+                value: truncation.unwrap_or_default().to_string(),
+                allowed: "at least 0.01, or none",
+            });
+        }
         let dims = self.architecture().dims();
         // More bytes than an array can have; where memory ends before, allocation itself fails.
         if n > isize::MAX as usize / size_of::<f32>() / dims {
@@ -117,8 +127,8 @@ impl Glow {
         }
         let mut flat = ndarray::Array2::zeros((n, dims));
         for (mut row, i) in flat.outer_iter_mut().zip(0..) {
-            let eps = random::normal(options.seed, Use::Latents, options.first.wrapping_add(i), dims);
-            row.iter_mut().zip(eps).for_each(|(to, eps)| *to = temperature * eps);
+            let z = random::normal(options.seed, Use::Latents, options.first.wrapping_add(i), truncation);
+            row.iter_mut().zip(z).for_each(|(to, z)| *to = temperature * z);
         }
         Latents::from_flat(flat.view(), &self.manifest().latent_shapes)
     }

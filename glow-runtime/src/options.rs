@@ -6,6 +6,11 @@ pub struct SampleOptions {
     /// Scale of the noise: eps ~ N(0, temperature²). 1 draws from the model; less gives more typical
     /// images, 0 the most typical one (paper, section 6). Default 0.7.
     pub temperature: f32,
+    /// Draws every z again whose size is above this limit: the truncation of the normal distribution,
+    /// z ~ N(0, 1) given |z| ≤ truncation, of which eps is temperature · z. It cuts off the rare values
+    /// and leaves the others as they are, where the temperature shrinks all; 2 draws about a twentieth
+    /// of them again. At least 0.01; default none.
+    pub truncation: Option<f32>,
     /// Seed of the noise. Default 0.
     pub seed: u64,
     /// Number of the first sample: sample i of a seed is the same image in whatever call it is drawn.
@@ -17,7 +22,7 @@ pub struct SampleOptions {
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        Self { temperature: 0.7, seed: 0, first: 0, labels: None }
+        Self { temperature: 0.7, truncation: None, seed: 0, first: 0, labels: None }
     }
 }
 

@@ -146,6 +146,14 @@ fn change(folder: &Path, file: &str, change: fn(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// Every occurrence; the length stays.
+fn replace_all(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+    assert_eq!(from.len(), to.len());
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|&at| bytes[at..at + to.len()].copy_from_slice(to));
+}
+
 #[test]
 fn bundles_that_are_broken() {
     type Damage = fn(&Path);
@@ -157,12 +165,21 @@ fn bundles_that_are_broken() {
         ("model.safetensors is damaged", |f| change(f, WEIGHTS_FILE, |b| *b.last_mut().unwrap() ^= 1)),
         ("bytes where model.json says", |f| change(f, WEIGHTS_FILE, |b| b.truncate(b.len() / 2))),
         ("decoder.onnx is damaged", |f| change(f, DECODER_FILE, |b| b[100] ^= 1)),
-        ("cannot load", |f| {
+        ("decoder.onnx cannot be trusted: it is not a complete ONNX file", |f| {
             change(f, DECODER_FILE, |b| b.truncate(b.len() / 2));
             reseal(f);
         }),
-        ("cannot load", |f| {
+        ("leaves model.safetensors of", |f| {
             change(f, WEIGHTS_FILE, |b| b.truncate(b.len() / 2));
+            reseal(f);
+        }),
+        ("decoder.onnx cannot be trusted: it points to \"../../../secret.b\"", |f| {
+            change(f, DECODER_FILE, |b| replace_all(b, b"model.safetensors", b"../../../secret.b"));
+            reseal(f);
+        }),
+        // Sound to us, senseless to ONNX Runtime.
+        ("cannot load", |f| {
+            change(f, DECODER_FILE, |b| replace_all(b, b"Conv", b"Vnoc"));
             reseal(f);
         }),
         ("encoder.onnx is not the graph that model.json describes: it has no input image", |f| {

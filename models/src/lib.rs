@@ -23,14 +23,15 @@ mod grid;
 mod latent;
 mod parameters;
 mod pixels;
+mod tensor_file;
 mod tensors;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
 pub use atomic::write_atomically;
 pub use bundle::{
-    Bundle, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE, Manifest, Precision,
-    Provenance, WEIGHTS_FILE, Weights,
+    ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
+    Manifest, Precision, Provenance, WEIGHTS_FILE, Weights,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
 pub use config::{Config, ConfigError, Data, preset_names};
@@ -39,5 +40,6 @@ pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
+pub use tensor_file::{MAX_HEADER_BYTES, parse_tensors, read_tensor_file};
 pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};

@@ -53,6 +53,24 @@ pub enum TensorFileError {
         /// Why.
         source: safetensors::SafeTensorError,
     },
+    /// The file states a header that is longer than any can be.
+    #[error("{path} states a header of {bytes} bytes, and is therefore not taken for a safetensors file")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What it states.
+        bytes: u64,
+    },
+    /// The file is longer or shorter than its header says.
+    #[error("{path} has {actual} bytes where its header says {expected}: it is damaged, copy it again")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes by the header.
+        expected: u64,
+        /// Bytes in fact.
+        actual: u64,
+    },
 }
 
 /// Writes a safetensors file: the header padded so that the data begins on a 64-byte border, tensors

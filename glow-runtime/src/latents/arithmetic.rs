@@ -2,7 +2,8 @@
 use super::Latents;
 use crate::Error;
 use crate::options::Interpolation;
-use ndarray::{Axis, Zip};
+use ndarray::{Array, Array4, Axis, RemoveAxis, Zip};
+use std::ops::Range;
 
 impl Latents {
     /// The sum. A batch of one, such as a direction, is added to every image of the other.
@@ -11,6 +12,52 @@ impl Latents {
     /// [`Error::Shape`] if the two are of different models or batches.
     pub fn add(&self, other: &Self) -> Result<Self, Error> {
         self.zip(other, |a, b| a + b)
+    }
+
+    /// The difference self − other; a batch of one stands for every image of the other batch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the two are of different models or batches.
+    pub fn sub(&self, other: &Self) -> Result<Self, Error> {
+        self.zip(other, |a, b| a - b)
+    }
+
+    /// The mean over the images, a batch of one.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an empty batch, which has none.
+    pub fn mean(&self) -> Result<Self, Error> {
+        if self.batch() == 0 {
+            let expected = "at least one image".to_string();
+            return Err(Error::Shape { array: "latents".into(), expected, actual: vec![0] });
+        }
+        let mean = |level: &Array4<f32>| {
+            // In float64, so that the sum of many images loses nothing.
+            let mut sum = Array::<f64, _>::zeros(level.raw_dim().remove_axis(Axis(0)));
+            level.outer_iter().for_each(|image| sum.zip_mut_with(&image, |sum, &v| *sum += f64::from(v)));
+            sum.mapv(|sum| (sum / self.batch() as f64) as f32).insert_axis(Axis(0))
+        };
+        Ok(Self { levels: self.levels.iter().map(mean).collect() })
+    }
+
+    /// These latents with some of their levels, finest first, from others: the coarse levels of one image
+    /// and the fine ones of another, say. A batch of one stands for every image of the other batch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the two are of different models or batches, [`Error::Option`] for levels
+    /// that there are not.
+    pub fn with_levels_of(&self, other: &Self, levels: Range<usize>) -> Result<Self, Error> {
+        let (mut mixed, other) = self.broadcast(other)?;
+        let given = format!("{levels:?}");
+        let Some(to) = mixed.levels.get_mut(levels.clone()) else {
+            return Err(Error::Option {
+                option: "levels",
+                value: given,
+                allowed: "must be levels of the model",
+            });
+        };
+        to.clone_from_slice(&other.levels[levels]);
+        Ok(mixed)
     }
 
     /// Every number times `factor`.
@@ -122,6 +169,35 @@ mod tests {
         assert_eq!(sum[[0, 3]], 3.0 + 2.0 * 103.0);
         assert_eq!(sum[[2, 3]], 203.0 + 2.0 * 103.0);
         assert_eq!(one.add(&all).unwrap(), all.add(&one).unwrap());
+        assert_eq!(sum.nrows(), 3);
+        assert_eq!(all.sub(&all).unwrap(), Latents::zeros(3, &shapes()));
+        assert_eq!(all.sub(&one).unwrap().flat()[[2, 19]], 100.0);
+    }
+
+    #[test]
+    fn the_mean_is_of_the_images() {
+        assert_eq!(counted(3).mean().unwrap(), counted(2).slice(1..2).unwrap());
+        // A sum in float32 would stop at 2^24.
+        let many = Latents::zeros(1, &shapes()).add(&counted(1).scale(0.0)).unwrap();
+        let ones =
+            Latents::from_levels(many.levels().iter().map(|level| level.mapv(|_| 1.0)).collect()).unwrap();
+        let large = ones.scale((1 << 24) as f32).select(&[0; 3]).unwrap();
+        let mean = Latents::concat(&[large, ones.clone(), ones]).unwrap().mean().unwrap();
+        assert_eq!(mean.flat()[[0, 0]], ((3.0 * f64::from(1 << 24) + 2.0) / 5.0) as f32);
+        let error = counted(0).mean().unwrap_err().to_string();
+        assert_eq!(error, "latents has shape [0], expected at least one image");
+    }
+
+    #[test]
+    fn levels_can_be_exchanged() {
+        let (a, b) = (counted(2), counted(2).scale(-1.0));
+        let mixed = a.with_levels_of(&b.slice(1..2).unwrap(), 1..2).unwrap();
+        assert_eq!(mixed.levels()[0], a.levels()[0]);
+        assert_eq!(mixed.levels()[1][[0, 3, 0, 1]], -119.0);
+        assert_eq!(a.with_levels_of(&b, 0..2).unwrap(), b);
+        assert_eq!(a.with_levels_of(&b, 0..0).unwrap(), a);
+        let error = a.with_levels_of(&b, 1..3).unwrap_err().to_string();
+        assert!(error.starts_with("levels = 1..3 is out of range"), "{error}");
     }
 
     #[test]

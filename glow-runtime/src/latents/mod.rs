@@ -1,6 +1,7 @@
 //! Latents of a batch of images: the whole of what the flow makes of them.
 mod arithmetic;
-mod file;
+mod npy;
+mod safetensors;
 
 use crate::Error;
 use glow_models::LatentShape;

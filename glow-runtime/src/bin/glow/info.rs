@@ -3,7 +3,7 @@ use crate::arguments::Runtime;
 use crate::outputs::print;
 use anyhow::Result;
 use clap::Args;
-use glow_models::Bundle;
+use glow_models::{Bundle, MANIFEST_FILE};
 use glow_runtime::{OnnxRuntime, Provider};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -77,7 +77,7 @@ fn lines(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, Stri
     let word = |value: Value| value.as_str().map(str::to_string).unwrap_or_else(|| value.to_string());
     let line = |name: &str, text: String| format!("{name:<14}{text}");
     let mut lines = vec![
-        line("bundle", bundle.folder().display().to_string()),
+        line("bundle", bundle.path(MANIFEST_FILE).display().to_string()),
         line("image", format!("{}×{}, {} channels, {} bits", a.width, a.height, a.channels, a.n_bits)),
         line("flow", format!("{} levels of {} steps, {} hidden channels", a.levels, a.depth, a.hidden)),
         line("coupling", word(serde_json::to_value(a.coupling)?)),

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Scale of the noise: 1 draws from the model, less gives more typical images
     #[arg(long, value_name = "T", default_value_t = 0.7, allow_negative_numbers = true)]
     temperature: f32,
+    /// Draw numbers again that are larger than this before the temperature, such as 2 [default: none]
+    #[arg(long, value_name = "LIMIT", allow_negative_numbers = true)]
+    truncation: Option<f32>,
     /// Seed: image i of a seed is always the same
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -36,6 +39,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         let n = glow.max_batch().min(count - first);
         let options = SampleOptions {
             temperature: arguments.temperature,
+            truncation: arguments.truncation,
             seed: arguments.seed,
             first: first as u64,
             labels: arguments.class.labels(n),

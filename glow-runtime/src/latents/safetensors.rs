@@ -1,9 +1,8 @@
 //! Latents in a safetensors file: tensors `eps_0` … `eps_{L-1}`.
 use super::Latents;
 use crate::Error;
-use glow_models::{Dtype, TensorBytes, TensorFileError, write_atomically, write_tensors};
+use glow_models::{Dtype, TensorBytes, parse_tensors, read_tensor_file, write_atomically, write_tensors};
 use ndarray::Array4;
-use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -41,10 +40,8 @@ impl Latents {
     /// [`Error::Shape`] if it does not hold latents.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| TensorFileError::Read { path: path.into(), source })?;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|source| TensorFileError::Format { path: path.into(), source })?;
+        let bytes = read_tensor_file(path)?;
+        let file = parse_tensors(&bytes, path)?;
         let wrong = |reason: String| Error::Latents { path: path.into(), reason };
         let mut levels = Vec::new();
         while let Ok(tensor) = file.tensor(&format!("eps_{}", levels.len())) {
@@ -103,11 +100,11 @@ mod tests {
         };
         refused("cannot read");
         std::fs::write(&path, "eps").unwrap();
-        refused("not a complete safetensors file");
+        refused("has 3 bytes where its header says 8");
         counted(2).save(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        refused("not a complete safetensors file");
+        refused("where its header says");
         write("eps_1", Dtype::F32, &[1, 1, 1, 1], &[0; 4]);
         refused("it has no tensor eps_0");
         write("eps_0", Dtype::I64, &[1, 1, 1, 1], &[0; 8]);

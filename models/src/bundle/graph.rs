@@ -1,0 +1,314 @@
+//! What a bundle's graph may hold, checked on the bytes of the ONNX file before ONNX Runtime opens it.
+//!
+//! The numbers of the fields are those of `onnx.proto3`. Messages are read as protobuf's wire format and
+//! no further than needed; the depth of the recursion is that of the format, whatever the file says.
+use super::WEIGHTS_FILE;
+use wire::{Fields, Value};
+
+/// Checks a whole `.onnx` file, whose tensors may lie in the `weights` bytes of [`WEIGHTS_FILE`].
+pub(crate) fn check(file: &[u8], weights: u64) -> Result<(), String> {
+    // ONNX Runtime takes bytes with this mark for its own format, whatever else they are.
+    if file.get(4..8) == Some(b"ORTM") {
+        return Err("it is in the format of ONNX Runtime, not in that of ONNX".into());
+    }
+    let mut graphs = 0;
+    for field in Fields::new(file) {
+        match field? {
+            (7, Value::Bytes(graph)) => {
+                graphs += 1;
+                check_graph(graph, weights)?;
+            }
+            (20, Value::Bytes(_)) => return Err("it holds graphs for training".into()),
+            (25, Value::Bytes(_)) => return Err("it holds functions".into()),
+            _ => {}
+        }
+    }
+    if graphs == 1 { Ok(()) } else { Err(format!("it holds {graphs} graphs instead of one")) }
+}
+
+fn check_graph(graph: &[u8], weights: u64) -> Result<(), String> {
+    for field in Fields::new(graph) {
+        match field? {
+            (1, Value::Bytes(node)) => check_node(node, weights)?,
+            (5, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
+            (15, Value::Bytes(_)) => return Err("it holds a sparse tensor".into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_node(node: &[u8], weights: u64) -> Result<(), String> {
+    let (mut name, mut operator) = ("", "");
+    for field in Fields::new(node) {
+        match field? {
+            (3, Value::Bytes(bytes)) => name = text(bytes)?,
+            (4, Value::Bytes(bytes)) => operator = text(bytes)?,
+            (5, Value::Bytes(attribute)) => check_attribute(attribute, weights)?,
+            (7, Value::Bytes(domain)) if !matches!(text(domain)?, "" | "ai.onnx") => {
+                let domain = text(domain)?;
+                return Err(format!("the node {name:?} is {operator} of {domain:?}, no standard operator"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_attribute(attribute: &[u8], weights: u64) -> Result<(), String> {
+    for field in Fields::new(attribute) {
+        match field? {
+            (5 | 10, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
+            (6 | 11, Value::Bytes(_)) => return Err("it holds a graph within a node".into()),
+            (22 | 23, Value::Bytes(_)) => return Err("it holds a sparse tensor".into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a tensor's data begins and how long it is: ONNX calls it external if it lies in another file.
+fn check_tensor(tensor: &[u8], weights: u64) -> Result<(), String> {
+    let (mut name, mut external, mut location) = ("", false, None);
+    let (mut offset, mut length) = (0, 0);
+    for field in Fields::new(tensor) {
+        match field? {
+            (8, Value::Bytes(bytes)) => name = text(bytes)?,
+            (14, Value::Number(kind)) => external |= kind != 0,
+            (13, Value::Bytes(entry)) => {
+                external = true;
+                let (key, value) = check_entry(entry)?;
+                let number = || value.parse::<u64>().map_err(|_| format!("{key} {value:?} is no number"));
+                match key {
+                    "location" if value != WEIGHTS_FILE => {
+                        return Err(format!("it points to {value:?} instead of {WEIGHTS_FILE}"));
+                    }
+                    "location" => location = Some(value),
+                    "offset" => offset = number()?,
+                    "length" => length = number()?,
+                    "checksum" => {}
+                    _ => return Err(format!("a tensor's place has an unknown part {key:?}")),
+                }
+            }
+            _ => {}
+        }
+    }
+    if external && location.is_none() {
+        return Err(format!("the tensor {name:?} is in another file, but not said in which"));
+    }
+    if offset.checked_add(length).is_none_or(|end| end > weights) {
+        return Err(format!(
+            "the tensor {name:?}, {length} bytes from {offset} on, leaves {WEIGHTS_FILE} of {weights} bytes"
+        ));
+    }
+    Ok(())
+}
+
+fn check_entry(entry: &[u8]) -> Result<(&str, &str), String> {
+    let (mut key, mut value) = (None, None);
+    for field in Fields::new(entry) {
+        let place = match field? {
+            (1, Value::Bytes(bytes)) => (&mut key, bytes),
+            (2, Value::Bytes(bytes)) => (&mut value, bytes),
+            _ => continue,
+        };
+        // Which of two would count is up to the reader.
+        if place.0.replace(text(place.1)?).is_some() {
+            return Err("a tensor's place is said twice".into());
+        }
+    }
+    Ok((key.unwrap_or_default(), value.unwrap_or_default()))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| "a name in it is not UTF-8".into())
+}
+
+/// Protobuf's wire format.
+mod wire {
+    /// The fields of a message, in the order of the bytes.
+    pub struct Fields<'a> {
+        rest: &'a [u8],
+        /// After a malformed field nothing more can be read.
+        failed: bool,
+    }
+
+    pub enum Value<'a> {
+        Number(u64),
+        /// A string, a message, bytes or a packed list.
+        Bytes(&'a [u8]),
+        /// Four or eight bytes.
+        Fixed,
+    }
+
+    impl<'a> Fields<'a> {
+        pub fn new(message: &'a [u8]) -> Self {
+            Self { rest: message, failed: false }
+        }
+
+        fn field(&mut self) -> Option<(u32, Value<'a>)> {
+            let tag = u32::try_from(self.varint()?).ok()?;
+            let value = match tag & 7 {
+                0 => Value::Number(self.varint()?),
+                1 => self.take(8).map(|_| Value::Fixed)?,
+                2 => {
+                    let length = usize::try_from(self.varint()?).ok()?;
+                    Value::Bytes(self.take(length)?)
+                }
+                5 => self.take(4).map(|_| Value::Fixed)?,
+                // Groups, which ONNX does not use, and what is not assigned.
+                _ => return None,
+            };
+            (tag >> 3 != 0).then_some((tag >> 3, value))
+        }
+
+        fn varint(&mut self) -> Option<u64> {
+            let mut number = 0;
+            for shift in (0..64).step_by(7) {
+                let byte = self.take(1)?[0];
+                let bits = u64::from(byte & 0x7f);
+                // Only one bit of the tenth byte has a place.
+                if shift == 63 && bits > 1 {
+                    return None;
+                }
+                number |= bits << shift;
+                if byte & 0x80 == 0 {
+                    return Some(number);
+                }
+            }
+            None
+        }
+
+        fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+            let (taken, rest) = self.rest.split_at_checked(count)?;
+            self.rest = rest;
+            Some(taken)
+        }
+    }
+
+    impl<'a> Iterator for Fields<'a> {
+        /// The field's number and value.
+        type Item = Result<(u32, Value<'a>), String>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            if self.failed || self.rest.is_empty() {
+                return None;
+            }
+            let field = self.field();
+            self.failed = field.is_none();
+            Some(field.ok_or_else(|| "it is not a complete ONNX file".into()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn varint(mut number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number >= 0x80 {
+            bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    }
+
+    /// A field that holds bytes.
+    fn field(number: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
+        let content = content.as_ref();
+        [&varint(number << 3 | 2)[..], &varint(content.len() as u64), content].concat()
+    }
+
+    fn entry(key: &str, value: &str) -> Vec<u8> {
+        field(13, [field(1, key), field(2, value)].concat())
+    }
+
+    fn tensor(entries: &[(&str, &str)]) -> Vec<u8> {
+        let entries = entries.iter().flat_map(|(key, value)| entry(key, value));
+        [field(8, "w"), varint(14 << 3), varint(1), entries.collect()].concat()
+    }
+
+    fn model(graph: impl AsRef<[u8]>) -> Vec<u8> {
+        [varint(1 << 3), varint(7), field(7, graph)].concat()
+    }
+
+    /// A tensor that a node has as an attribute.
+    fn constant(tensor: &[u8]) -> Vec<u8> {
+        model(field(1, [field(4, "Constant"), field(5, field(5, tensor))].concat()))
+    }
+
+    #[test]
+    fn graphs_of_the_exporter_pass_and_parts_of_them_do_not() {
+        let runtime = concat!(env!("CARGO_MANIFEST_DIR"), "/../glow-runtime/tests/");
+        for folder in ["bundle", "conditional-bundle"] {
+            let weights = std::fs::metadata(format!("{runtime}{folder}/{WEIGHTS_FILE}")).unwrap().len();
+            for file in ["encoder.onnx", "decoder.onnx"] {
+                let bytes = std::fs::read(format!("{runtime}{folder}/{file}")).unwrap();
+                check(&bytes, weights).unwrap();
+                for end in 0..bytes.len() / 2 {
+                    assert!(check(&bytes[..end], weights).is_err(), "{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_in_the_weights_pass() {
+        let inside = tensor(&[("location", WEIGHTS_FILE), ("offset", "60"), ("length", "40")]);
+        check(&model(field(5, &inside)), 100).unwrap();
+        check(&constant(&inside), 100).unwrap();
+        check(&model([]), 0).unwrap();
+    }
+
+    #[test]
+    fn what_could_reach_elsewhere_is_refused() {
+        let at = |location| tensor(&[("location", location)]);
+        let outside = tensor(&[("location", WEIGHTS_FILE), ("offset", "60"), ("length", "41")]);
+        let huge = u64::MAX.to_string();
+        let around = tensor(&[("location", WEIGHTS_FILE), ("offset", &huge), ("length", "2")]);
+        let twice = [field(1, "location"), field(2, WEIGHTS_FILE), field(2, "/etc/passwd")].concat();
+        let node =
+            |domain| model(field(1, [field(3, "n"), field(4, "EPContext"), field(7, domain)].concat()));
+        let cases: Vec<(&str, Vec<u8>)> = vec![
+            ("points to \"/etc/passwd\"", model(field(5, at("/etc/passwd")))),
+            ("points to \"../model.safetensors\"", model(field(5, at("../model.safetensors")))),
+            ("points to \"./model.safetensors\"", model(field(5, at("./model.safetensors")))),
+            ("points to \"*/_ORT_MEM_ADDR_/*\"", model(field(5, at("*/_ORT_MEM_ADDR_/*")))),
+            ("points to \"\"", model(field(5, at("")))),
+            ("points to \"/etc/passwd\"", constant(&at("/etc/passwd"))),
+            ("points to \"/etc/passwd\"", model(field(1, field(5, field(10, at("/etc/passwd")))))),
+            ("is in another file, but not said in which", model(field(5, tensor(&[])))),
+            ("not said in which", model(field(5, entry("offset", "0")))),
+            ("leaves model.safetensors of 100 bytes", model(field(5, outside))),
+            ("leaves model.safetensors", model(field(5, around))),
+            ("offset \"-1\" is no number", model(field(5, tensor(&[("offset", "-1")])))),
+            ("unknown part \"basepath\"", model(field(5, tensor(&[("basepath", "/")])))),
+            ("said twice", model(field(5, field(13, twice)))),
+            ("a graph within a node", model(field(1, field(5, field(6, []))))),
+            ("a graph within a node", model(field(1, field(5, field(11, []))))),
+            ("a sparse tensor", model(field(1, field(5, field(22, []))))),
+            ("a sparse tensor", model(field(1, field(5, field(23, []))))),
+            ("a sparse tensor", model(field(15, []))),
+            ("functions", [model([]), field(25, [])].concat()),
+            ("graphs for training", [model([]), field(20, [])].concat()),
+            ("holds 2 graphs", [model([]), model([])].concat()),
+            ("holds 0 graphs", vec![]),
+            ("the node \"n\" is EPContext of \"com.microsoft\"", node("com.microsoft")),
+            ("the format of ONNX Runtime", b"\x0a\x10\0\0ORTM\0\0\0\0\0\0\0\0\0\0".to_vec()),
+            ("not a complete ONNX file", b"not a graph".to_vec()),
+            ("not a complete ONNX file", field(7, [])[..1].to_vec()),
+            // A length beyond the end, a group, field 0, a number without an end.
+            ("not a complete ONNX file", vec![0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+            ("not a complete ONNX file", vec![0x3b]),
+            ("not a complete ONNX file", vec![0x00, 0x00]),
+            ("not a complete ONNX file", vec![0xff; 12]),
+            ("not UTF-8", model(field(5, field(8, [0xff])))),
+        ];
+        for (expected, file) in cases {
+            let reason = check(&file, 100).expect_err(expected);
+            assert!(reason.contains(expected), "{reason:?} does not say {expected:?}");
+        }
+    }
+}
