@@ -126,12 +126,47 @@ pub enum Error {
         /// What may have led to it, and the way out; may be empty.
         hint: &'static str,
     },
-    /// A file of latents that cannot be read or written.
-    #[error("latents file")]
-    LatentsFile(#[from] TensorFileError),
+    /// A safetensors file that cannot be read.
+    #[error("a file of tensors cannot be used")]
+    TensorFile(#[from] TensorFileError),
     /// A safetensors file that does not hold latents.
     #[error("{path} does not hold latents: {reason}")]
     Latents {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file that does not hold attributes of the model.
+    #[error("{path} does not hold attributes of this model: {reason}")]
+    Attributes {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An attribute that a model does not have.
+    #[error(
+        "there is no attribute {name:?}: {}",
+        if .known.is_empty() { "the model has none, fit some".into() } else { format!("there are {}", .known.join(", ")) }
+    )]
+    UnknownAttribute {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// Latents and labels that no attribute can be fitted to.
+    #[error("the attribute {name:?} cannot be fitted: {reason}")]
+    Fit {
+        /// Its name.
+        name: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A file of reference scores that cannot be used.
+    #[error("{path} does not hold reference scores of this model: {reason}")]
+    Reference {
         /// The file.
         path: PathBuf,
         /// Why.

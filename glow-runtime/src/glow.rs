@@ -1,8 +1,10 @@
 //! The loaded model.
 use crate::graph::{Graph, Input, Output};
-use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::random::{self, Use};
-use crate::{Architecture, Error, GlowBuilder, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use crate::{
+    Architecture, Attributes, Error, GlowBuilder, GraphKind, Latents, Manifest, OnnxRuntime, Provider,
+};
 use glow_models::Bundle;
 use ndarray::{Array4, ArrayView4};
 use std::path::Path;
@@ -229,43 +231,32 @@ impl Glow {
         })
     }
 
-    /// log p(image) in nats for images [N, H, W, C], the mean over `draws` draws of the dequantization
-    /// noise u ~ U[0, 1): E_u\[ln p(image + u)\], a lower bound of the discrete model's
-    /// log-likelihood, as the paper and others report it.
+    /// The bundle's attributes: named directions in latent space. None if it has no
+    /// `attributes.safetensors`.
     ///
     /// # Errors
-    /// Those of [`Glow::encode`], and [`Error::Option`] for 0 draws.
-    pub fn log_prob<'a>(
-        &self,
-        images: impl Into<ArrayView4<'a, u8>>,
-        options: &ScoreOptions,
-    ) -> Result<Vec<f64>, Error> {
-        if options.draws == 0 {
-            return Err(Error::Option { option: "draws", value: "0".into(), allowed: "at least 1" });
-        }
-        let images = images.into();
-        self.check_images("images", images.shape())?;
-        let mut sums = vec![0.0; images.dim().0];
-        for draw in 0..options.draws as u64 {
-            let noise = self.noise(images.dim().0, options.seed, options.first, draw);
-            let encoded = self.encode_with(images, noise.view(), options.labels.as_deref())?;
-            sums.iter_mut().zip(encoded.log_prob).for_each(|(sum, log_prob)| *sum += f64::from(log_prob));
-        }
-        Ok(sums.into_iter().map(|sum| sum / options.draws as f64).collect())
+    /// [`Error::TensorFile`] or [`Error::Attributes`] if the file cannot be read, is malformed, or belongs
+    /// to another model.
+    pub fn attributes(&self) -> Result<Attributes, Error> {
+        Attributes::of(&self.bundle)
     }
 
-    /// bits/dim of images [N, H, W, C]: −[`log_prob`](Glow::log_prob) / (ln 2 · H·W·C). Comparable
-    /// only between models of the same n_bits.
+    /// Changes attributes of images: encodes them with [`Noise::Midpoint`], moves the latents by
+    /// [`Attributes::apply`], and decodes.
     ///
     /// # Errors
-    /// Those of [`Glow::log_prob`].
-    pub fn bits_per_dim<'a>(
+    /// Those of the three.
+    pub fn edit<'a>(
         &self,
         images: impl Into<ArrayView4<'a, u8>>,
-        options: &ScoreOptions,
-    ) -> Result<Vec<f64>, Error> {
-        let log_prob = self.log_prob(images, options)?;
-        Ok(log_prob.into_iter().map(|nats| self.architecture().bits_per_dim(nats)).collect())
+        attributes: &Attributes,
+        strengths: &[(&str, f32)],
+        labels: Option<&[i64]>,
+    ) -> Result<Array4<u8>, Error> {
+        self.graph(GraphKind::Decoder)?;
+        let options = EncodeOptions { labels: labels.map(<[i64]>::to_vec), ..Default::default() };
+        let latents = attributes.apply(&self.encode(images, &options)?.latents, strengths)?;
+        Ok(self.decode(&latents, labels)?.images)
     }
 
     /// Encodes images with [`Noise::Midpoint`] and decodes the latents. What comes back is
@@ -334,7 +325,7 @@ impl Glow {
     }
 
     /// Uniform dequantization noise for images `first`, `first` + 1, …
-    fn noise(&self, n: usize, seed: u64, first: u64, draw: u64) -> Array4<f32> {
+    pub(crate) fn noise(&self, n: usize, seed: u64, first: u64, draw: u64) -> Array4<f32> {
         let a = self.architecture();
         let mut noise = Array4::zeros((n, a.height, a.width, a.channels));
         for (mut image, i) in noise.outer_iter_mut().zip(0..) {
@@ -345,7 +336,7 @@ impl Glow {
         noise
     }
 
-    fn check_images(&self, array: &str, actual: &[usize]) -> Result<(), Error> {
+    pub(crate) fn check_images(&self, array: &str, actual: &[usize]) -> Result<(), Error> {
         let a = self.architecture();
         if actual[1..] == [a.height, a.width, a.channels] {
             return Ok(());

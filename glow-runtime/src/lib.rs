@@ -49,6 +49,7 @@
 //! | --- | --- | --- |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids | no |
 //! | `cli` | the program `glow` | no |
+mod attributes;
 mod builder;
 mod error;
 mod glow;
@@ -60,15 +61,18 @@ mod library;
 mod options;
 mod queue;
 mod random;
+mod score;
 
+pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::{GlowBuilder, Provider};
 pub use error::Error;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
-    Architecture, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation, Precision,
-    Provenance, TensorFileError, Weights,
+    Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation,
+    Precision, Provenance, TensorFileError, Weights,
 };
 pub use graph::GraphKind;
 pub use latents::Latents;
 pub use library::OnnxRuntime;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+pub use score::{OodScore, ReferenceScores, Score, ScoreKind};

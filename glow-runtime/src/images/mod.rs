@@ -10,21 +10,39 @@ pub use files::{EXTENSIONS, list, read, write_png};
 use crate::{Architecture, Error};
 pub use glow_models::Misfit;
 use glow_models::{Grid, GridLayout, fit_image};
-use image::{DynamicImage, GrayImage, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{DynamicImage, GrayImage, ImageEncoder, RgbImage};
 use ndarray::{Array4, ArrayView4};
 
-/// Images brought to the model's size, as [N, H, W, C]. Alpha is dropped; more than 8 bits a channel
-/// are rounded to 8.
+/// Images brought to the model's size, as [N, H, W, C]: `RgbImage`, `GrayImage`, `DynamicImage` or any
+/// other that becomes the latter. Alpha is dropped; more than 8 bits a channel are rounded to 8.
+///
+/// ```
+/// use glow_runtime::{Architecture, images};
+/// use image::RgbImage;
+///
+/// let model = Architecture { height: 32, width: 32, ..Default::default() };
+/// let photo = RgbImage::from_pixel(64, 48, image::Rgb([200, 100, 50]));
+/// let array = images::to_array([photo], &model)?;
+/// assert_eq!(array.dim(), (1, 32, 32, 3));
+/// let back: RgbImage = images::from_array(&array)?.remove(0).into_rgb8();
+/// assert_eq!(back, RgbImage::from_pixel(32, 32, image::Rgb([200, 100, 50])));
+/// # Ok::<(), glow_runtime::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Misfit`] for the first that is too small, or gray for an RGB model.
-pub fn to_array(images: &[DynamicImage], architecture: &Architecture) -> Result<Array4<u8>, Error> {
-    let mut pixels = Vec::with_capacity(images.len() * architecture.dims());
-    for (place, image) in images.iter().enumerate() {
-        let fitted = fit(image, architecture);
-        pixels.extend(fitted.map_err(|misfit| Error::Misfit { image: format!("image {place}"), misfit })?);
+pub fn to_array<I: Into<DynamicImage>>(
+    images: impl IntoIterator<Item = I>,
+    architecture: &Architecture,
+) -> Result<Array4<u8>, Error> {
+    let (mut pixels, mut count) = (Vec::new(), 0);
+    for image in images {
+        let fitted = fit(&image.into(), architecture);
+        pixels.extend(fitted.map_err(|misfit| Error::Misfit { image: format!("image {count}"), misfit })?);
+        count += 1;
     }
-    let dim = (images.len(), architecture.height, architecture.width, architecture.channels);
+    let dim = (count, architecture.height, architecture.width, architecture.channels);
     Ok(Array4::from_shape_vec(dim, pixels).expect("each has the model's shape"))
 }
 
@@ -39,6 +57,29 @@ pub fn from_array<'a>(images: impl Into<ArrayView4<'a, u8>>) -> Result<Vec<Dynam
         dynamic(image.iter().copied().collect(), [height, width, channels])
     };
     Ok(images.outer_iter().map(convert).collect())
+}
+
+/// Bits of each image [N, H, W, C] as a PNG file, compressed as well as the `image` crate can, over H·W·C.
+///
+/// # Errors
+/// [`Error::Shape`] for images of no pixels or of neither one nor three channels.
+pub fn png_bits_per_dim<'a>(images: impl Into<ArrayView4<'a, u8>>) -> Result<Vec<f64>, Error> {
+    let images = images.into();
+    let (_, height, width, channels) = check_channels(images)?;
+    let bits = |image: ndarray::ArrayView3<'_, u8>| {
+        let pixels: Vec<u8> = image.iter().copied().collect();
+        let color = if channels == 1 { image::ExtendedColorType::L8 } else { image::ExtendedColorType::Rgb8 };
+        let mut png = Vec::new();
+        PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&pixels, width as u32, height as u32, color)
+            .map_err(|_| Error::Shape {
+                array: "images".into(),
+                expected: "images that PNG can hold".into(),
+                actual: images.shape().to_vec(),
+            })?;
+        Ok(8.0 * png.len() as f64 / pixels.len() as f64)
+    };
+    images.outer_iter().map(bits).collect()
 }
 
 /// How images are laid out by [`grid`].
@@ -142,10 +183,34 @@ mod tests {
                 Array4::from_shape_fn((3, 4, 6, channels), |(n, y, x, c)| (n * 50 + y * 10 + x + c) as u8);
             let images = from_array(&array).unwrap();
             assert_eq!(images[1].color().has_color(), channels == 3);
-            assert_eq!(to_array(&images, &model).unwrap(), array);
+            assert_eq!(to_array(images.clone(), &model).unwrap(), array);
+            // The crate's own types go in as they are.
+            let again = match channels {
+                1 => to_array(images.iter().map(DynamicImage::to_luma8), &model),
+                _ => to_array(images.iter().map(DynamicImage::to_rgb8), &model),
+            };
+            assert_eq!(again.unwrap(), array);
         }
         let error = from_array(&Array4::zeros((1, 2, 2, 2))).unwrap_err().to_string();
         assert_eq!(error, "images has shape [1, 2, 2, 2], expected [N, H, W, 1 or 3]");
+    }
+
+    #[test]
+    fn a_simple_image_takes_fewer_bits() {
+        let mut state = 1u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 56) as u8
+        };
+        for channels in [1, 3] {
+            let dim = (1, 64, 64, channels);
+            let flat = png_bits_per_dim(&Array4::zeros(dim)).unwrap()[0];
+            let slope = Array4::from_shape_fn(dim, |(_, y, x, _)| (y + 2 * x) as u8);
+            let slope = png_bits_per_dim(&slope).unwrap()[0];
+            let noise = png_bits_per_dim(&Array4::from_shape_simple_fn(dim, &mut noise)).unwrap()[0];
+            assert!(flat < 0.3 && flat <= slope && slope < 1.0 && noise > 7.5, "{flat} {slope} {noise}");
+        }
+        assert!(png_bits_per_dim(&Array4::zeros((1, 4, 4, 2))).is_err());
     }
 
     #[test]
@@ -154,9 +219,9 @@ mod tests {
             true => DynamicImage::from(GrayImage::from_pixel(width, height, image::Luma([7]))),
             false => DynamicImage::from(RgbImage::from_pixel(width, height, image::Rgb([7, 7, 7]))),
         };
-        let array = to_array(&[image(9, 5, false), image(4, 4, true)], &model(4, 4, 1)).unwrap();
+        let array = to_array([image(9, 5, false), image(4, 4, true)], &model(4, 4, 1)).unwrap();
         assert_eq!(array, Array4::from_elem((2, 4, 4, 1), 7));
-        let refused = |image, channels| to_array(&[image], &model(4, 4, channels)).unwrap_err().to_string();
+        let refused = |image, channels| to_array([image], &model(4, 4, channels)).unwrap_err().to_string();
         assert_eq!(refused(image(9, 3, false), 3), "image 0 is 9×3 pixels, smaller than the model's 4×4");
         assert_eq!(refused(image(9, 5, true), 3), "image 0 is grayscale, and the model takes RGB");
     }

@@ -36,7 +36,7 @@ impl Latents {
     /// in it are ignored.
     ///
     /// # Errors
-    /// [`Error::LatentsFile`] if the file cannot be read or is not safetensors, [`Error::Latents`] or
+    /// [`Error::TensorFile`] if the file cannot be read or is not safetensors, [`Error::Latents`] or
     /// [`Error::Shape`] if it does not hold latents.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();

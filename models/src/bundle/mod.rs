@@ -4,7 +4,7 @@ mod graph;
 
 pub use bytes::BundleBytes;
 
-use crate::{Architecture, ArchitectureError, LatentShape};
+use crate::{Architecture, ArchitectureError, LatentShape, TensorFileError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -179,6 +179,11 @@ impl Manifest {
         }
     }
 
+    /// SHA-256 of the weights, which tells one model from another; empty before [`Bundle::seal`].
+    pub fn model_sha256(&self) -> &str {
+        self.files.get(WEIGHTS_FILE).map_or("", |entry| &entry.sha256)
+    }
+
     /// Reads and checks a manifest; `path` is for the messages.
     fn parse(text: &[u8], path: &Path) -> Result<Self, BundleError> {
         let wrong = |reason: String| BundleError::Manifest { path: path.into(), reason };
@@ -286,12 +291,6 @@ impl Bundle {
         }
     }
 
-    /// SHA-256 of the weights by the manifest: what tells one model from another.
-    pub fn model_sha256(&self) -> &str {
-        // A manifest that does not list the weights is refused when it is read.
-        &self.manifest.files[WEIGHTS_FILE].sha256
-    }
-
     /// Checks size and SHA-256 of one file against the manifest; the size first, so that a file of
     /// another size is not read.
     ///
@@ -340,6 +339,24 @@ impl Bundle {
         let path = self.path(file);
         let weights = self.entry(WEIGHTS_FILE)?.bytes;
         graph::check(&self.read_graph(file)?, weights).map_err(|reason| BundleError::Graph { path, reason })
+    }
+
+    /// Content of [`ATTRIBUTES_FILE`], checked to be a complete safetensors file; `None` if the bundle has
+    /// none.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub fn read_attributes(&self) -> Result<Option<Cow<'_, [u8]>>, TensorFileError> {
+        match &self.source {
+            Source::Memory(files) => Ok(files.get(ATTRIBUTES_FILE).map(Cow::Borrowed)),
+            Source::Folder(folder) => match crate::read_tensor_file(&folder.join(ATTRIBUTES_FILE)) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(TensorFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Content of a graph's file.

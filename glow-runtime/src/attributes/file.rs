@@ -1,0 +1,145 @@
+//! Attributes in a bundle's `attributes.safetensors`: a tensor [H·W·C] for each, by its name, and the
+//! rest in the metadata, with the hash of the weights that they belong to.
+use super::{Attribute, Attributes, FitStatistics, check_name};
+use crate::Error;
+use glow_models::{
+    ATTRIBUTES_FILE, Bundle, Dtype, TensorBytes, parse_tensors, write_atomically, write_tensors,
+};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const FORMAT: &str = "glow-attributes";
+const VERSION: &str = "1";
+
+/// What the metadata says of an attribute.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    offset: f64,
+    statistics: FitStatistics,
+}
+
+impl Attributes {
+    /// The attributes of the bundle in a folder; none if it has no `attributes.safetensors`.
+    /// [`Glow::attributes`](crate::Glow::attributes) does the same for a bundle that is loaded.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if the folder is no bundle, [`Error::TensorFile`] or [`Error::Attributes`] if the
+    /// file cannot be read, is malformed, or belongs to another model.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::of(&Bundle::open(folder.as_ref())?)
+    }
+
+    pub(crate) fn of(bundle: &Bundle) -> Result<Self, Error> {
+        let mut attributes = Self::new(bundle.manifest());
+        if let Some(bytes) = bundle.read_attributes()? {
+            let path = bundle.path(ATTRIBUTES_FILE);
+            let tensors = parse_tensors(&bytes, &path)?;
+            let metadata = SafeTensors::read_metadata(&bytes).map(|(_, header)| header);
+            let metadata = metadata.ok().and_then(|header| header.metadata().clone()).unwrap_or_default();
+            attributes
+                .read(&tensors, |key| metadata.get(key).map_or("", |value| value))
+                .map_err(|reason| Error::Attributes { path, reason })?;
+        }
+        Ok(attributes)
+    }
+
+    fn read<'a>(
+        &mut self,
+        tensors: &SafeTensors<'_>,
+        metadata: impl Fn(&str) -> &'a str,
+    ) -> Result<(), String> {
+        match (metadata("format"), metadata("version")) {
+            (FORMAT, VERSION) => {}
+            (FORMAT, other) => return Err(format!("its version is {other:?}; this program reads {VERSION}")),
+            (other, _) => return Err(format!("its format is {other:?} instead of {FORMAT:?}")),
+        }
+        let of = metadata("model_sha256");
+        if of != self.model_sha256 {
+            return Err(format!(
+                "it belongs to the weights with SHA-256 {of}, not {}; fit them again",
+                self.model_sha256
+            ));
+        }
+        let entries: Vec<Entry> =
+            serde_json::from_str(metadata("attributes")).map_err(|error| error.to_string())?;
+        for Entry { name, offset, statistics } in entries {
+            check_name(&name).map_err(|error| error.to_string())?;
+            if self.attributes.iter().any(|other| other.name == name) {
+                return Err(format!("it lists {name:?} twice"));
+            }
+            let tensor = tensors.tensor(&name).map_err(|_| format!("it has no tensor {name:?}"))?;
+            if tensor.dtype() != safetensors::Dtype::F32 || tensor.shape() != [self.dims()] {
+                let (dtype, shape) = (tensor.dtype(), tensor.shape());
+                return Err(format!("the tensor {name:?} is {dtype:?} {shape:?}, not F32 [{}]", self.dims()));
+            }
+            let floats = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+            let direction: ndarray::Array1<f32> = floats.collect();
+            let square: f64 = direction.iter().map(|&v| f64::from(v).powi(2)).sum();
+            if !(square.is_finite() && square > 0.0 && offset.is_finite()) {
+                return Err(format!("{name:?} is not a direction"));
+            }
+            self.attributes.push(Attribute { name, direction, offset, statistics });
+        }
+        Ok(())
+    }
+
+    /// Writes `attributes.safetensors` into the folder of the bundle that they belong to; without any the
+    /// file is removed. It is there whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if the folder is no bundle, [`Error::Attributes`] if it is that of another model,
+    /// [`Error::Write`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), Error> {
+        let bundle = Bundle::open(folder.as_ref())?;
+        let path = bundle.path(ATTRIBUTES_FILE);
+        let of = bundle.manifest().model_sha256();
+        if of != self.model_sha256 {
+            let own = &self.model_sha256;
+            let reason = format!("they belong to the weights with SHA-256 {own}, and the bundle has {of}");
+            return Err(Error::Attributes { path, reason });
+        }
+        let write = |source| Error::Write { path: path.clone(), source };
+        if self.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(write(error)),
+                _ => Ok(()),
+            };
+        }
+        let entries: Vec<Entry> = self
+            .attributes
+            .iter()
+            .map(|attribute| Entry {
+                name: attribute.name.clone(),
+                offset: attribute.offset,
+                statistics: attribute.statistics.clone(),
+            })
+            .collect();
+        let metadata = BTreeMap::from([
+            ("format".to_string(), FORMAT.to_string()),
+            ("version".to_string(), VERSION.to_string()),
+            ("model_sha256".to_string(), self.model_sha256.clone()),
+            ("attributes".to_string(), serde_json::to_string(&entries).map_err(|error| write(error.into()))?),
+        ]);
+        let shape = [self.dims()];
+        let bytes: Vec<Vec<u8>> = self
+            .attributes
+            .iter()
+            .map(|attribute| attribute.direction.iter().flat_map(|v| v.to_le_bytes()).collect())
+            .collect();
+        let tensors: Vec<TensorBytes<'_>> = self
+            .attributes
+            .iter()
+            .zip(&bytes)
+            .map(|(attribute, bytes)| TensorBytes {
+                name: &attribute.name,
+                dtype: Dtype::F32,
+                shape: &shape,
+                bytes,
+            })
+            .collect();
+        write_atomically(&path, |out| write_tensors(out, &metadata, &tensors).map(|_| ())).map_err(write)
+    }
+}

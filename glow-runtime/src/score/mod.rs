@@ -1,0 +1,120 @@
+//! Likelihoods, and what they say of an image that may be of another kind.
+#[cfg(feature = "image")]
+mod complexity;
+mod reference;
+
+pub use reference::{OodScore, ReferenceScores, ScoreKind};
+
+use crate::{Error, Glow, ScoreOptions};
+use ndarray::ArrayView4;
+
+/// The likelihood of one image, over several draws of the dequantization noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// log p in nats, the mean over the draws.
+    pub log_prob: f64,
+    /// Standard error of `log_prob`: s/√draws, where s² = Σ (draw − mean)² / (draws − 1). Nothing for a
+    /// single draw.
+    pub standard_error: Option<f64>,
+    /// `log_prob` in bits/dim: −log_prob / (ln 2 · H·W·C).
+    pub bits_per_dim: f64,
+}
+
+impl Glow {
+    /// The likelihood of images [N, H, W, C], over `draws` draws of the dequantization noise u ~ U[0, 1):
+    /// mean and standard error of ln p(image + u). The mean is E_u\[ln p(image + u)\], a lower bound of the
+    /// discrete model's log-likelihood, as the paper and others report it.
+    ///
+    /// # Errors
+    /// Those of [`Glow::encode`], and [`Error::Option`] for 0 draws.
+    pub fn score<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<Score>, Error> {
+        if options.draws == 0 {
+            return Err(Error::Option { option: "draws", value: "0".into(), allowed: "at least 1" });
+        }
+        let images = images.into();
+        self.check_images("images", images.shape())?;
+        let mut tallies = vec![Tally::default(); images.dim().0];
+        for draw in 0..options.draws as u64 {
+            let noise = self.noise(images.dim().0, options.seed, options.first, draw);
+            let encoded = self.encode_with(images, noise.view(), options.labels.as_deref())?;
+            tallies.iter_mut().zip(encoded.log_prob).for_each(|(tally, nats)| tally.add(f64::from(nats)));
+        }
+        Ok(tallies
+            .into_iter()
+            .map(|tally| tally.score(|nats| self.architecture().bits_per_dim(nats)))
+            .collect())
+    }
+
+    /// log p(image) in nats for images [N, H, W, C]: [`Score::log_prob`] of [`Glow::score`].
+    ///
+    /// # Errors
+    /// Those of [`Glow::score`].
+    pub fn log_prob<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<f64>, Error> {
+        Ok(self.score(images, options)?.iter().map(|score| score.log_prob).collect())
+    }
+
+    /// bits/dim of images [N, H, W, C]: [`Score::bits_per_dim`] of [`Glow::score`]. Comparable only between
+    /// models of the same n_bits.
+    ///
+    /// # Errors
+    /// Those of [`Glow::score`].
+    pub fn bits_per_dim<'a>(
+        &self,
+        images: impl Into<ArrayView4<'a, u8>>,
+        options: &ScoreOptions,
+    ) -> Result<Vec<f64>, Error> {
+        Ok(self.score(images, options)?.iter().map(|score| score.bits_per_dim).collect())
+    }
+}
+
+/// Mean and squared deviations of the draws so far (Welford's method).
+#[derive(Debug, Clone, Default)]
+struct Tally {
+    draws: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Tally {
+    fn add(&mut self, nats: f64) {
+        self.draws += 1.0;
+        let before = nats - self.mean;
+        self.mean += before / self.draws;
+        self.squares += before * (nats - self.mean);
+    }
+
+    fn score(&self, bits_per_dim: impl Fn(f64) -> f64) -> Score {
+        let variance = (self.draws > 1.0).then(|| self.squares / (self.draws - 1.0));
+        Score {
+            log_prob: self.mean,
+            standard_error: variance.map(|variance| (variance / self.draws).sqrt()),
+            bits_per_dim: bits_per_dim(self.mean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_is_that_of_the_mean() {
+        let mut tally = Tally::default();
+        tally.add(-1e7);
+        assert_eq!(tally.score(|_| 0.0).standard_error, None);
+        tally.add(-1e7 + 1.0);
+        tally.add(-1e7 + 5.0);
+        let score = tally.score(|nats| -nats);
+        assert_eq!((score.log_prob, score.bits_per_dim), (-1e7 + 2.0, 1e7 - 2.0));
+        // Deviations −2, −1, 3: s² = 14/2, of three draws.
+        assert!((score.standard_error.unwrap() - (7.0f64 / 3.0).sqrt()).abs() < 1e-9);
+    }
+}
