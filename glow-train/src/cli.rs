@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 const TRAIN_EXAMPLE: &str = "Examples:
   glow-train --preset cifar10 --data cifar10:cifar-10-batches-bin --out runs/cifar10
+  glow-train --preset lsun64 --data lsun:lsun/bedroom --out runs/bedroom
   glow-train --data images:photos --height 64 --width 64 --levels 4 --n-bits 5 --out runs/photos
   glow-train --out runs/photos --resume --steps 20000";
 const EVAL_EXAMPLE: &str = "Example:
@@ -28,6 +29,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("preset")
                 .long("preset")
+                .value_name("NAME")
                 .value_parser(preset_names())
                 .conflicts_with_all(["config", "resume"])
                 .help("Start from one of the paper's configurations"),
@@ -55,6 +57,7 @@ pub fn command() -> Command {
                 .help("Go on from the latest checkpoint in --out; flags change its configuration"),
         )
         .arg(device.clone());
+    let defaults = Config::default();
     for (table, fields) in Config::fields() {
         for field in fields {
             let long = field.name.replace('_', "-");
@@ -63,12 +66,10 @@ pub fn command() -> Command {
                 "training" => "Training",
                 _ => "Data",
             };
-            // The declaration's default is Rust; the quotes and paths of it say nothing here.
-            let default = field.default.rsplit("::").next().unwrap_or(field.default).to_lowercase();
-            let default = default.trim_start_matches("vec![").trim_end_matches(']');
             let mut help = field.doc.trim().to_string();
-            if field.name != "data" {
-                help = format!("{help} [default: {default}]");
+            match defaults.get(field.name) {
+                Some(default) if !default.is_empty() => help = format!("{help} [default: {default}]"),
+                _ => {}
             }
             command = command.arg(
                 Arg::new(field.name)

@@ -1,7 +1,7 @@
 //! What can go wrong in a run.
 use crate::data::DataError;
 use crate::device::DeviceError;
-use glow_models::{Architecture, CheckpointError, ConfigError};
+use glow_models::{Architecture, CheckpointError, Config, ConfigError};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -53,9 +53,7 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// The checkpoint is of another architecture.
-    #[error(
-        "{path} holds another model than the one asked for:\n  there: {checkpoint:?}\n  asked: {asked:?}"
-    )]
+    #[error("{path} holds another model than the one asked for: {}", differences(checkpoint, asked))]
     OtherArchitecture {
         /// The checkpoint.
         path: PathBuf,
@@ -64,9 +62,10 @@ pub enum TrainError {
         /// The architecture asked for.
         asked: Box<Architecture>,
     },
-    /// The data set has more classes than the model.
+    /// The data set has more classes than the model, or none for a model with classes.
     #[error(
-        "the data set has {data} classes, the model {model}: set --classes {data}, or 0 for an unconditional model"
+        "the data set has {data} classes, the model {model}: set --classes {data}{}",
+        if *data == 0 { "" } else { ", or 0 for an unconditional model" }
     )]
     Classes {
         /// Classes of the data set.
@@ -89,4 +88,30 @@ pub enum TrainError {
         /// was not.
         layer: String,
     },
+}
+
+/// The hyperparameters in which two architectures differ.
+fn differences(checkpoint: &Architecture, asked: &Architecture) -> String {
+    let [there, asked] = [checkpoint, asked].map(|architecture| {
+        let config = Config { model: architecture.clone(), ..Config::default() };
+        move |name| config.get(name).unwrap_or_default()
+    });
+    let names =
+        Architecture::FIELDS.iter().map(|field| field.name).filter(|&name| there(name) != asked(name));
+    let list: Vec<String> =
+        names.map(|name| format!("{name} is {} there and {} here", there(name), asked(name))).collect();
+    list.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_architecture_is_told_by_what_differs() {
+        let checkpoint = Architecture::default();
+        let asked = Architecture { depth: 4, edge_bias: false, ..checkpoint.clone() };
+        let told = differences(&checkpoint, &asked);
+        assert_eq!(told, "depth is 32 there and 4 here; edge_bias is true there and false here");
+    }
 }

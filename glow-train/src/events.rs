@@ -3,6 +3,7 @@
 //! An event file is a TFRecord file of `tensorflow.Event` messages; the few fields used here are declared
 //! by their numbers in TensorFlow's `event.proto` and `summary.proto`.
 use crate::error::TrainError;
+use crate::tfrecord;
 use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -132,7 +133,7 @@ impl EventFile {
     }
 
     fn write(&mut self, event: Event) -> Result<(), TrainError> {
-        let record = record(&Event { wall_time: now(), ..event }.encode_to_vec());
+        let record = tfrecord::record(&Event { wall_time: now(), ..event }.encode_to_vec());
         self.file.write_all(&record).map_err(|source| TrainError::Write { path: self.path.clone(), source })
     }
 }
@@ -141,46 +142,15 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// A TFRecord: length, its checksum, the bytes, their checksum.
-fn record(bytes: &[u8]) -> Vec<u8> {
-    let length = (bytes.len() as u64).to_le_bytes();
-    let mut record = Vec::with_capacity(bytes.len() + 16);
-    record.extend(length);
-    record.extend(masked_crc(&length).to_le_bytes());
-    record.extend(bytes);
-    record.extend(masked_crc(bytes).to_le_bytes());
-    record
-}
-
-/// TFRecord's checksum: CRC-32C, rotated and shifted by a constant.
-fn masked_crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The events of a file, its framing checked.
+    /// The events of a file.
     fn read(path: &Path) -> Vec<Event> {
-        let bytes = std::fs::read(path).unwrap();
-        let mut rest = bytes.as_slice();
-        let mut events = Vec::new();
-        while !rest.is_empty() {
-            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
-            let (event, next) = rest.split_at(length + 16);
-            assert_eq!(event, record(&event[12..12 + length]));
-            events.push(Event::decode(&event[12..12 + length]).unwrap());
-            rest = next;
-        }
-        events
-    }
-
-    #[test]
-    fn the_checksum_is_the_published_one() {
-        // RFC 3720, appendix B.4: CRC-32C of 32 zeros, then masked.
-        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8A91_36AA);
-        assert_eq!(masked_crc(&[0; 32]), 0x8A91_36AAu32.rotate_left(17).wrapping_add(0xA282_EAD8));
+        let file = File::open(path).unwrap();
+        let places = tfrecord::places(&file).unwrap().into_iter();
+        places.map(|place| Event::decode(tfrecord::read(&file, place).unwrap().as_slice()).unwrap()).collect()
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod optimizer;
 mod progress;
 pub mod run;
+mod tfrecord;
 pub mod trainer;
 
 pub use error::TrainError;

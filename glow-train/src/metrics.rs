@@ -85,6 +85,8 @@ impl Metrics {
 pub struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// The lines of the step that a run goes on from.
+    noted: Vec<serde_json::Value>,
 }
 
 impl MetricsFile {
@@ -95,27 +97,39 @@ impl MetricsFile {
     /// The file cannot be read or written.
     pub fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
         let write = |source| TrainError::Write { path: path.into(), source };
+        let mut noted = Vec::new();
         if path.exists() {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| TrainError::Read { path: path.into(), source })?;
             let kept: String =
                 text.lines().filter(|line| line_step(line) <= step).map(|l| format!("{l}\n")).collect();
+            let last = text.lines().filter(|line| line_step(line) == step);
+            noted.extend(last.filter_map(|line| serde_json::from_str(line).ok()));
             glow_models::write_atomically(path, |out| out.write_all(kept.as_bytes())).map_err(write)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(write)?;
-        Ok(Self { path: path.into(), file })
+        Ok(Self { path: path.into(), file, noted })
     }
 
-    /// Appends a line.
+    /// Appends a line, unless the run that is gone on with has noted one of the same step, split and file.
+    /// Whether it was appended.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn append(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
+    pub fn append(&mut self, metrics: &Metrics) -> Result<bool, TrainError> {
+        let line = serde_json::to_value(metrics).expect("metrics are plain numbers and text");
+        let same = |noted: &serde_json::Value| {
+            ["step", "split", "file"].iter().all(|&key| noted.get(key) == line.get(key))
+        };
+        if self.noted.iter().any(same) {
+            return Ok(false);
+        }
         let mut line = serde_json::to_string(metrics).expect("metrics are plain numbers and text");
         line.push('\n');
         self.file
             .write_all(line.as_bytes())
-            .map_err(|source| TrainError::Write { path: self.path.clone(), source })
+            .map_err(|source| TrainError::Write { path: self.path.clone(), source })?;
+        Ok(true)
     }
 }
 
@@ -142,7 +156,10 @@ mod tests {
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4").unwrap();
         let mut file = MetricsFile::open(&path, 20).unwrap();
         file.append(&Metrics { step: 25, split: "train", ..Default::default() }).unwrap();
+        // What the last step's line says is not said again.
+        assert!(!file.append(&Metrics { step: 20, split: "train", ..Default::default() }).unwrap());
+        assert!(file.append(&Metrics { step: 20, split: "validation", ..Default::default() }).unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().map(line_step).collect::<Vec<_>>(), [10, 20, 25]);
+        assert_eq!(text.lines().map(line_step).collect::<Vec<_>>(), [10, 20, 25, 20]);
     }
 }

@@ -1,11 +1,11 @@
 //! A run: the training loop over a folder with checkpoints, metrics and sample grids.
-use crate::data::{self, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
+use crate::data::{self, Batch, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use crate::error::TrainError;
 use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
-use glow_models::{Checkpoint, Config, Grid, GridLayout, Weights, write_atomically};
+use glow_models::{Checkpoint, Config, Grid, GridLayout, Weights, remove_partial_files, write_atomically};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,8 +56,11 @@ impl RunFolder {
 
     fn create(&self) -> Result<(), TrainError> {
         for folder in ["checkpoints", "samples"].map(|name| self.0.join(name)) {
-            std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write { path: folder, source })?;
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| TrainError::Write { path: folder.clone(), source })?;
+            remove_partial_files(&folder);
         }
+        remove_partial_files(&self.0);
         Ok(())
     }
 }
@@ -65,7 +68,7 @@ impl RunFolder {
 /// Opens the data set of a configuration, and checks its classes against the model's.
 ///
 /// # Errors
-/// The data set cannot be used, or has more classes than a model with classes.
+/// The data set cannot be used, or has no classes or more than a model with classes.
 pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
     let shape = ImageShape {
         height: config.model.height,
@@ -76,11 +79,13 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
         validation_fraction: config.data.validation_fraction,
         seed: config.training.seed,
         cache_bytes: config.data.cache_bytes,
+        random_crop: config.data.random_crop,
+        classes: config.model.classes,
         attribute: config.data.attribute.clone(),
     };
     let splits = data::open(&config.data.data.parse()?, shape, &options)?;
     let classes = splits.train.classes().len();
-    if config.model.classes > 0 && classes > config.model.classes {
+    if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });
     }
     Ok(splits)
@@ -139,15 +144,25 @@ pub fn train(
         (true, _) => Some(Checkpoint::open(&folder.latest())?),
     };
     let splits = open_data(&config)?;
-    folder.create()?;
-    let config_file = out.join("config.toml");
-    write_atomically(&config_file, |file| file.write_all(config.to_toml().as_bytes()))
-        .map_err(|source| TrainError::Write { path: config_file, source })?;
+    let text = config.to_toml();
     let trainer = match &checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
         None => Trainer::new(config, splits.train.len(), device)?,
     };
-    drop(checkpoint);
+    // Only now, as a configuration that the checkpoint refuses must not take the place of the run's own.
+    folder.create()?;
+    let config_file = out.join("config.toml");
+    write_atomically(&config_file, |file| file.write_all(text.as_bytes()))
+        .map_err(|source| TrainError::Write { path: config_file, source })?;
+    if let Some(began) = checkpoint.map(|checkpoint| checkpoint.meta().train_images)
+        && began != splits.train.len() as u64
+    {
+        let now = splits.train.len();
+        eprintln!(
+            "warning: the data set has {now} training images, and had {began} when the run began: the order of the \
+             images is another, and what was best on the former ones may not be so on these"
+        );
+    }
     Run::new(trainer, splits, folder)?.train(stop)
 }
 
@@ -163,6 +178,8 @@ struct Run {
     /// Step of the last validation, so that the end does not repeat it.
     validated: Option<(u64, Score)>,
     saved: Option<u64>,
+    /// The last batch, to see whether the weights are sound.
+    last: Option<Batch>,
     /// Step of the last sample grids, so that the end does not repeat them.
     sampled: Option<u64>,
 }
@@ -183,6 +200,7 @@ impl Run {
             interval,
             validated: None,
             saved: None,
+            last: None,
             sampled: None,
         })
     }
@@ -214,6 +232,9 @@ impl Run {
             self.trainer.initialise_actnorm(&batch);
         }
         let before = self.validate()?;
+        if !self.folder.latest().exists() {
+            self.save()?;
+        }
         let mut loader = Loader::new(self.splits.train.clone(), &options)?;
         self.interval = Interval::new(Duration::ZERO);
         let total = self.trainer.total_steps();
@@ -228,6 +249,7 @@ impl Run {
             self.trainer.step(&batch)?;
             let step = self.trainer.step_count();
             self.interval.images += batch.count;
+            self.last = Some(batch);
             self.progress.step(step);
             if step.is_multiple_of(training.log_every) {
                 self.log(loader.waited())?;
@@ -277,28 +299,36 @@ impl Run {
 
     /// Notes a line of metrics, and its numbers for TensorBoard.
     fn record(&mut self, line: &Metrics) -> Result<(), TrainError> {
-        self.metrics.append(line)?;
-        self.events.scalars(line.step, line.scalars())
+        if self.metrics.append(line)? {
+            self.events.scalars(line.step, line.scalars())?;
+        }
+        Ok(())
     }
 
     fn log(&mut self, waited: Duration) -> Result<(), TrainError> {
         let report = self.trainer.report();
         let seconds = self.interval.seconds();
         let images_per_s = self.interval.images as f64 / seconds;
+        // Where no step was taken there is nothing to take means of.
+        let taken = report.steps > 0;
         let line = Metrics {
-            bits_per_dim: Some(report.bits_per_dim),
-            level_bits_per_dim: Some(report.level_bits_per_dim),
-            label_bits: report.label_bits,
+            bits_per_dim: taken.then_some(report.bits_per_dim),
+            level_bits_per_dim: taken.then_some(report.level_bits_per_dim),
+            label_bits: report.label_bits.filter(|_| taken),
             lr: Some(self.trainer.lr(self.trainer.step_count() - 1)),
-            gradient_norm: Some(report.gradient_norm),
-            clipped_steps: Some(report.clipped),
+            gradient_norm: taken.then_some(report.gradient_norm),
+            clipped_steps: taken.then_some(report.clipped),
             images_per_s: Some(images_per_s),
             data_wait: Some(waited.saturating_sub(self.interval.waited).as_secs_f64() / seconds),
             skipped_steps: Some(report.skipped),
             ..self.line("train")
         };
         self.record(&line)?;
-        let figures = format!("{:.3} bits/dim · {images_per_s:.1} images/s", report.bits_per_dim);
+        let bits_per_dim = match line.bits_per_dim {
+            Some(bits_per_dim) => format!("{bits_per_dim:.3} bits/dim"),
+            None => "no step taken, as loss or gradient are not finite".into(),
+        };
+        let figures = format!("{bits_per_dim} · {images_per_s:.1} images/s");
         self.progress.figures(line.step, &figures);
         self.interval = Interval::new(waited);
         Ok(())
@@ -345,10 +375,22 @@ impl Run {
             return Ok(());
         }
         let started = Instant::now();
-        self.trainer.save(&self.folder.latest())?;
+        if self.is_sound() {
+            self.trainer.save(&self.folder.latest())?;
+        } else {
+            self.progress.note(&format!("step {step}: the loss is not finite; the checkpoint before stands"));
+        }
         self.saved = Some(step);
         self.interval.pause(started.elapsed());
         Ok(())
+    }
+
+    /// Whether the weights give the last batch a finite loss: a step may lead to where no further one can
+    /// be taken, and a run must not go on from there.
+    fn is_sound(&self) -> bool {
+        self.last.as_ref().is_none_or(|batch| {
+            self.trainer.bits_per_dim(batch, 0, Weights::Raw).into_iter().all(f64::is_finite)
+        })
     }
 
     fn sample(&mut self) -> Result<(), TrainError> {

@@ -3,6 +3,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+const PREFIX: &str = ".glow-";
+const SUFFIX: &str = ".part";
+
 /// Writes a file beside `path`, flushes it to the disk and renames it into place: a kill or a full
 /// disk at any moment leaves the old file as it was.
 ///
@@ -14,7 +17,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".glow-").suffix(".part");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // As `File::create` would: temporary files are private by default, results are not.
@@ -35,6 +38,18 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     Ok(())
 }
 
+/// Removes what kills in the middle of [`write_atomically`] have left in a folder, whose files no other process
+/// may be writing. What cannot be removed stays, as it does no harm.
+pub fn remove_partial_files(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +66,16 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_kill_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".glow-x1y2z3.part", ".glow-notes", "run.part", "latest.safetensors"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_partial_files(folder.path());
+        assert!(!folder.path().join(".glow-x1y2z3.part").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -14,6 +14,8 @@ hyperparameters! {
         validation_fraction: f64 = 0.1,
         /// Bytes of decoded images kept in memory; a larger data set is decoded as it is read.
         cache_bytes: u64 = 2 << 30,
+        /// Pixels that an image's shorter side is averaged down to, if it has more, before the model's size is cropped from it at random; 0 for the centre, averaged down to the model's size.
+        random_crop: usize = 0,
         /// Attribute of celeba: that gives the images their two classes, such as Smiling; empty for none.
         attribute: String = String::new(),
     }
@@ -95,6 +97,7 @@ macro_rules! presets {
 presets!(
     "cifar10",
     "cifar10-cond",
+    "ablation",
     "imagenet32",
     "imagenet32-cond",
     "imagenet64",
@@ -186,6 +189,20 @@ impl Config {
         Ok(())
     }
 
+    /// A hyperparameter's value as text that [`set`](Self::set) takes; `None` if there is none of this name.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let (table, _) =
+            Self::fields().into_iter().find(|(_, fields)| fields.iter().any(|f| f.name == name))?;
+        let tree = toml::Value::try_from(self).expect("a configuration is always representable as TOML");
+        Some(match &tree[table][name] {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(items) => {
+                items.iter().map(toml::Value::to_string).collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        })
+    }
+
     /// The text of `config.toml`: every resolved hyperparameter.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is always representable as TOML")
@@ -246,6 +263,13 @@ impl Config {
                 "numbers of at least 0, one or more",
             ),
             (
+                "random_crop",
+                self.data.random_crop as f64,
+                self.data.random_crop == 0
+                    || (self.model.height.max(self.model.width)..=1 << 15).contains(&self.data.random_crop),
+                "0, or from the image's longer side to 32768",
+            ),
+            (
                 "validation_fraction",
                 self.data.validation_fraction,
                 (0.0..1.0).contains(&self.data.validation_fraction),
@@ -291,6 +315,19 @@ mod tests {
         assert_eq!(config.training.sample_temperatures, [0.0, 0.7, 1.0]);
         config.set("optimizer", "adam").unwrap();
         assert_eq!(config.training.optimizer, Optimizer::Adam);
+    }
+
+    #[test]
+    fn what_is_got_can_be_set() {
+        let mut config = Config::preset("lsun64").unwrap();
+        assert_eq!(config.get("coupling").as_deref(), Some("affine"));
+        assert_eq!(config.get("sample_temperatures").as_deref(), Some("0.7"));
+        assert_eq!(config.get("deepth"), None);
+        let before = config.clone();
+        for field in Config::fields().into_iter().flat_map(|(_, fields)| fields) {
+            config.set(field.name, &before.get(field.name).unwrap()).unwrap();
+        }
+        assert_eq!(config, before);
     }
 
     #[test]

@@ -8,8 +8,6 @@ pub struct Field {
     pub name: &'static str,
     /// What it means, with unit.
     pub doc: &'static str,
-    /// The default as written in the declaration.
-    pub default: &'static str,
 }
 
 /// Declares a struct of hyperparameters: every field with its documentation and its default. The
@@ -40,7 +38,6 @@ macro_rules! hyperparameters {
                 $( $crate::Field {
                     name: stringify!($field),
                     doc: concat!($($doc),+),
-                    default: stringify!($default),
                 }, )+
             ];
         }

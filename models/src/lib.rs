@@ -28,7 +28,7 @@ mod tensors;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
-pub use atomic::write_atomically;
+pub use atomic::{remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights,

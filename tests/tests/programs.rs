@@ -126,6 +126,47 @@ fn a_disk_that_fills_up_loses_nothing_that_was_saved() {
     ));
 }
 
+/// A step may be finite and yet lead to where no other can be taken; a run must be able to go on from before it.
+#[test]
+fn a_run_that_diverged_goes_on_from_a_sound_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let diverges =
+        train(&out, &["--steps", "40", "--lr", "1e30", "--log-every", "1", "--checkpoint-every", "1"]);
+    assert_fails(&diverges, 1, "20 steps in a row, first in level0.step00");
+    let lines = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(last["skipped_steps"].as_u64().unwrap() > 10 && last["bits_per_dim"].is_null(), "{last}");
+    let on = ["--out", out.to_str().unwrap(), "--resume", "--steps", "6", "--lr", "0.001", "--device", "cpu"];
+    let printed = stdout(run("glow-train", on));
+    assert!(printed.contains("after 6 steps"), "{printed}");
+}
+
+#[test]
+fn what_a_checkpoint_refuses_changes_nothing_of_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    stdout(train(&out, &["--steps", "3"]));
+    let config = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    let left = out.join("checkpoints/.glow-abc123.part");
+    std::fs::write(&left, "what a kill left").unwrap();
+    let resume = |more: &[&str]| {
+        let arguments = ["--out", out.to_str().unwrap(), "--resume", "--device", "cpu"];
+        run("glow-train", arguments.iter().chain(more))
+    };
+    assert_fails(&resume(&["--steps", "5", "--depth", "2"]), 1, "depth is 1 there and 2 here");
+    assert_eq!(std::fs::read_to_string(out.join("config.toml")).unwrap(), config);
+    let on = resume(&["--steps", "5"]);
+    assert!(!String::from_utf8_lossy(&on.stderr).contains("warning"));
+    stdout(on);
+    assert!(!left.exists());
+    assert_eq!(steps(&out, "validation"), [0, 3, 5], "the validation that was resumed at is noted once");
+    // A data set of other images is told.
+    let data = format!("images:{}", faces().join("s1").display());
+    let other = resume(&["--steps", "6", "--data", &data]);
+    assert!(String::from_utf8_lossy(&other.stderr).contains("9 training images, and had 360"));
+}
+
 #[test]
 fn a_resumed_run_equals_one_that_was_never_stopped() {
     let folder = tempfile::tempdir().unwrap();

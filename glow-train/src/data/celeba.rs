@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::fit::Fit;
 use super::folder::{self, Listing};
-use super::{DataError, ImageShape, OpenOptions, Splits, images};
+use super::{DataError, OpenOptions, Splits, images};
 
 /// The file of attributes, beside the folder of images.
 pub const ATTRIBUTES_FILE: &str = "list_attr_celeba.txt";
@@ -66,7 +67,7 @@ impl CelebaAttributes {
 }
 
 /// Opens the images; where an attribute is named in the options, it makes two classes.
-pub(super) fn open(root: &Path, shape: ImageShape, options: &OpenOptions) -> Result<Splits, DataError> {
+pub(super) fn open(root: &Path, fit: Fit, options: &OpenOptions) -> Result<Splits, DataError> {
     let folder = images_folder(root)?;
     let mut listing = folder::list(&folder)?;
     listing.classes.clear();
@@ -74,7 +75,7 @@ pub(super) fn open(root: &Path, shape: ImageShape, options: &OpenOptions) -> Res
     if !options.attribute.is_empty() {
         label(&mut listing, &root.join(ATTRIBUTES_FILE), &options.attribute)?;
     }
-    images::open(&folder, listing, shape, options)
+    images::open(&folder, listing, fit, options)
 }
 
 /// The folder of CelebA's images, under either of the names in use.

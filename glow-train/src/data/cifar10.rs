@@ -149,7 +149,7 @@ mod tests {
             (write(Form::Binary, &binary).unwrap(), write(Form::Python, &python(&labels, &planes)).unwrap());
         assert_eq!((a.train.len(), b.train.len(), b.validation.len()), (10, 10, 2));
         for index in 0..2 {
-            assert_eq!(a.train.load(index).unwrap(), b.train.load(index).unwrap());
+            assert_eq!(a.train.load(index, 0).unwrap(), b.train.load(index, 0).unwrap());
         }
         for (bytes, expected) in [
             (python(&[9, 10], &planes), "label 10"),

@@ -5,11 +5,11 @@ use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use glow_models::{Misfit, check_fit, fit_image, jpeg_is_complete};
+use glow_models::{Misfit, check_fit, jpeg_is_complete};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use super::ImageShape;
+use super::fit::Fit;
 
 /// Larger files are refused unread.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -39,23 +39,32 @@ impl From<std::io::Error> for Unusable {
     }
 }
 
-/// Reads the image in `file` and fits it to `shape`.
-pub(super) fn load(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
+/// Reads the image in `file` and fits it.
+pub(super) fn file(file: &Path, fit: Fit, chance: u64) -> Result<Vec<u8>, Unusable> {
+    bytes(&read(file)?, ImageFormat::from_path(file).ok(), fit, chance)
+}
+
+/// Decodes an image of any format and fits it; `format` is for those that have no signature.
+pub(super) fn bytes(
+    bytes: &[u8],
+    format: Option<ImageFormat>,
+    fit: Fit,
+    chance: u64,
+) -> Result<Vec<u8>, Unusable> {
     // A decoder that panics at a malformed file makes that file unreadable and no more.
-    catch_unwind(AssertUnwindSafe(|| decode(file, shape)))
+    catch_unwind(AssertUnwindSafe(|| decode(bytes, format, fit, chance)))
         .unwrap_or_else(|_| Err(Unusable::Unreadable("the decoder panicked".into())))
 }
 
-fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
-    let bytes = read(file)?;
+fn decode(bytes: &[u8], format: Option<ImageFormat>, fit: Fit, chance: u64) -> Result<Vec<u8>, Unusable> {
     // The content decides, as files with the extension of another format are common.
-    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     if reader.format().is_none()
-        && let Ok(format) = ImageFormat::from_path(file)
+        && let Some(format) = format
     {
         reader.set_format(format);
     }
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(&bytes) {
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(bytes) {
         return Err(Unusable::Unreadable("the file ends before the image".into()));
     }
 
@@ -78,7 +87,7 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
         (width as usize, height as usize)
     };
     let channels = if decoder.color_type().has_color() { 3 } else { 1 };
-    check_fit([height, width, channels], shape.sizes())?;
+    check_fit([height, width, channels], fit.shape.sizes())?;
 
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
@@ -86,7 +95,7 @@ fn decode(file: &Path, shape: ImageShape) -> Result<Vec<u8>, Unusable> {
         1 => image.into_luma8().into_raw(),
         _ => image.into_rgb8().into_raw(),
     };
-    Ok(fit_image(&pixels, [height, width, channels], shape.sizes())?)
+    Ok(fit.apply(&pixels, [height, width, channels], chance)?)
 }
 
 /// Whether the orientation exchanges height and width.

@@ -52,7 +52,7 @@ pub enum DataError {
         source: io::Error,
     },
 
-    /// A CIFAR-10 or idx file is malformed.
+    /// A file of a data set is malformed.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file.

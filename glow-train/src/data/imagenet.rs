@@ -113,7 +113,7 @@ impl Dataset for Downsampled {
         self.shape
     }
 
-    fn load(&self, index: usize) -> Result<Example, DataError> {
+    fn load(&self, index: usize, _chance: u64) -> Result<Example, DataError> {
         let (path, rows, row) = self.locate(index);
         let mut planes = Vec::with_capacity(rows.columns);
         rows.read(row, &mut planes)?;
@@ -182,10 +182,10 @@ mod tests {
             npz(&folder.path().join("val_data.npz"), method, &good(200));
             let splits = open(folder.path(), SHAPE, &OpenOptions::default()).unwrap();
             assert_eq!((splits.train.len(), splits.validation.len()), (4, 2));
-            let example = splits.train.load(3).unwrap();
+            let example = splits.train.load(3, 0).unwrap();
             assert_eq!(example.pixels, [112, 116, 120, 113, 117, 121, 114, 118, 122, 115, 119, 123]);
             assert_eq!((example.label, splits.train.name(3)), (999, "train_data_batch_2.npz#1".into()));
-            assert_eq!(splits.validation.load(0).unwrap().label, 0);
+            assert_eq!(splits.validation.load(0, 0).unwrap().label, 0);
 
             let none = OpenOptions { cache_bytes: 0, ..Default::default() };
             let result = open(folder.path(), SHAPE, &none);

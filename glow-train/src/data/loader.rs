@@ -282,7 +282,7 @@ impl Plan {
                 return Ok(None);
             }
             let (index, change) = self.order.at(image);
-            let example = self.dataset.load(index)?;
+            let example = self.dataset.load(index, self.order.chance(image))?;
             assert_eq!(example.pixels.len(), shape.bytes(), "the data set broke its promise");
             labels.push(example.label.into());
             augment(&example.pixels, shape, change, &mut images);

@@ -35,7 +35,7 @@ impl Dataset for Memory {
         self.shape
     }
 
-    fn load(&self, index: usize) -> Result<Example, DataError> {
+    fn load(&self, index: usize, _chance: u64) -> Result<Example, DataError> {
         let bytes = self.shape.bytes();
         Ok(Example { pixels: self.pixels[index * bytes..][..bytes].to_vec(), label: self.labels[index] })
     }

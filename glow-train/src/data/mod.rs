@@ -35,20 +35,26 @@ mod folder;
 mod idx;
 mod imagenet;
 mod images;
+mod lmdb;
 mod loader;
+mod lsun;
 mod memory;
 mod mnist;
 mod npz;
 mod order;
 mod pickle;
 mod skipped;
+mod source;
 mod spec;
 mod split;
 #[cfg(test)]
 mod tests;
+mod tfrecord;
 
 use std::fmt;
 use std::sync::Arc;
+
+use fit::Fit;
 
 pub use celeba::{ATTRIBUTES_FILE, CelebaAttributes};
 pub use error::DataError;
@@ -118,14 +124,15 @@ pub trait Dataset: Send + Sync {
     /// The shape of every image.
     fn shape(&self) -> ImageShape;
 
-    /// Image `index`, decoded and fitted to [`shape`](Self::shape).
+    /// Image `index`, decoded and fitted to [`shape`](Self::shape). `chance`, any number, picks the place
+    /// where the data set crops at random ([`OpenOptions::random_crop`]).
     ///
     /// # Errors
     /// When neither this image nor any that could stand in for it can be read.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
-    fn load(&self, index: usize) -> Result<Example, DataError>;
+    fn load(&self, index: usize, chance: u64) -> Result<Example, DataError>;
 
     /// What to call image `index` in messages: a path below the data set's folder, or a file and
     /// the number of a record.
@@ -168,9 +175,16 @@ pub struct OpenOptions {
     /// Decides, together with the images' names alone, which of them are set aside: where images
     /// are added to a folder, nearly all others stay in their part. Default 0.
     pub seed: u64,
-    /// Image folders whose decoded pixels fit into this many bytes are decoded once, at opening;
-    /// larger ones are decoded again each time they are needed. Default 2 GiB.
+    /// Images whose decoded pixels fit into this many bytes are decoded once, at opening; more are decoded
+    /// again each time they are needed. Default 2 GiB.
     pub cache_bytes: u64,
+    /// Pixels that an image's shorter side is averaged down to, if it has more, before a place of the model's
+    /// size is cropped from it at random; 0 for the centre, averaged down to the model's size. Such images
+    /// are decoded each time they are needed. Default 0.
+    pub random_crop: usize,
+    /// Classes of the model; the labels in TFRecord files are below it. 0 for a model that takes no labels.
+    /// Default 0.
+    pub classes: usize,
     /// The attribute of `celeba:` that gives the images their classes, 1 with it and 0 without; empty
     /// for no classes. Default empty.
     pub attribute: String,
@@ -178,19 +192,26 @@ pub struct OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { validation_fraction: 0.1, seed: 0, cache_bytes: 2 << 30, attribute: String::new() }
+        Self {
+            validation_fraction: 0.1,
+            seed: 0,
+            cache_bytes: 2 << 30,
+            random_crop: 0,
+            classes: 0,
+            attribute: String::new(),
+        }
     }
 }
 
 /// Opens the data set `spec` for a model that takes images of `shape`.
 ///
 /// Larger images are centre-cropped to the model's aspect ratio and reduced by exact area
-/// averaging; RGB becomes gray for a model of one channel. Nothing is enlarged and gray never
+/// averaging, or cropped at random; RGB becomes gray for a model of one channel. Nothing is enlarged and gray never
 /// becomes RGB. Transparency is ignored, and the orientation that a camera noted is applied.
 ///
-/// An image folder that fits [`OpenOptions::cache_bytes`] is decoded here, on all cores, with a
-/// progress bar if stderr is a terminal, and images that cannot be used are left out. A larger one
-/// is only listed; an image that later turns out to be unusable is replaced by the next one.
+/// Images in folders, LMDB and TFRecord files that fit [`OpenOptions::cache_bytes`] are decoded here, on all
+/// cores, with a progress bar if stderr is a terminal, and those that cannot be used are left out. More are
+/// only listed; an image that later turns out to be unusable is replaced by the next one.
 ///
 /// # Errors
 /// If the folder or its files are missing, malformed or hold no image that the model can take, or
@@ -205,12 +226,42 @@ pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result
             ),
         });
     }
-    folder::check(&spec.path)?;
+    check_options(spec.kind, shape, options)?;
+    let fit = Fit { shape, random_crop: options.random_crop };
+    // lsun: may name a category in its folder.
+    if spec.kind != DataKind::Lsun {
+        folder::check(&spec.path)?;
+    }
     match spec.kind {
-        DataKind::Images => images::open(&spec.path, folder::list(&spec.path)?, shape, options),
-        DataKind::Celeba => celeba::open(&spec.path, shape, options),
+        DataKind::Images => images::open(&spec.path, folder::list(&spec.path)?, fit, options),
+        DataKind::Celeba => celeba::open(&spec.path, fit, options),
         DataKind::Cifar10 => cifar10::open(&spec.path, shape),
         DataKind::Imagenet => imagenet::open(&spec.path, shape, options),
+        DataKind::Lsun => lsun::open(&spec.path, fit, options),
         DataKind::Mnist => mnist::open(&spec.path, shape, options),
+        DataKind::Tfrecord => tfrecord::open(&spec.path, fit, options),
     }
+}
+
+/// Refuses options that the kind would ignore.
+fn check_options(kind: DataKind, shape: ImageShape, options: &OpenOptions) -> Result<(), DataError> {
+    let problem = if !options.attribute.is_empty() && kind != DataKind::Celeba {
+        format!("--attribute {}: only celeba: has attributes, not {}:", options.attribute, kind.name())
+    } else if options.random_crop == 0 {
+        return Ok(());
+    } else if matches!(kind, DataKind::Cifar10 | DataKind::Imagenet | DataKind::Mnist) {
+        format!(
+            "--random-crop {}: images of {}: have their size already; set it to 0",
+            options.random_crop,
+            kind.name()
+        )
+    } else if options.random_crop < shape.height.max(shape.width) {
+        format!(
+            "--random-crop {}: the model takes {shape} pixels; give at least its longer side, or 0",
+            options.random_crop
+        )
+    } else {
+        return Ok(());
+    };
+    Err(DataError::Option { problem })
 }

@@ -10,6 +10,7 @@ const EPOCHS: u64 = 1;
 const FLIPS: u64 = 2;
 const NAMES: u64 = 3;
 const SHIFTS: u64 = 4;
+const CROPS: u64 = 5;
 
 /// Enough that not even small permutations show a pattern.
 const ROUNDS: u64 = 8;
@@ -38,6 +39,11 @@ pub(super) struct Augmentation {
 }
 
 impl Order {
+    /// 64 random bits for image number `image`, by which a data set that crops at random picks the place.
+    pub fn chance(&self, image: u64) -> u64 {
+        hash(&[self.seed, CROPS, image])
+    }
+
     /// The index in the data set of image number `image`, and what to do to it.
     pub fn at(&self, image: u64) -> (usize, Augmentation) {
         let (epoch, position) = (image / self.len, image % self.len);

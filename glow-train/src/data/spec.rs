@@ -20,11 +20,17 @@ pub enum DataKind {
     Celeba,
     /// Downsampled ImageNet of any side: `train_data_batch_*.npz` and `val_data.npz`.
     Imagenet,
+    /// LSUN: the folder that holds `bedroom_train_lmdb` and so on, or that and a category.
+    Lsun,
+    /// The TFRecord files of the published code: `train` and `validation` with `train-r08-s-0000-of-0120.tfrecords`
+    /// and so on.
+    Tfrecord,
 }
 
 impl DataKind {
     /// Every kind, in the order in which messages list them.
-    pub const ALL: [Self; 5] = [Self::Images, Self::Cifar10, Self::Mnist, Self::Celeba, Self::Imagenet];
+    pub const ALL: [Self; 7] =
+        [Self::Images, Self::Cifar10, Self::Mnist, Self::Celeba, Self::Imagenet, Self::Lsun, Self::Tfrecord];
 
     /// The name before the colon.
     pub fn name(self) -> &'static str {
@@ -34,6 +40,8 @@ impl DataKind {
             Self::Mnist => "mnist",
             Self::Celeba => "celeba",
             Self::Imagenet => "imagenet",
+            Self::Lsun => "lsun",
+            Self::Tfrecord => "tfrecord",
         }
     }
 }
@@ -85,7 +93,10 @@ mod tests {
     fn lists_the_kinds_when_it_cannot_parse() {
         for text in ["", "photos", "imagenet", "images:", ":x", "Images:x"] {
             let message = text.parse::<DataSpec>().unwrap_err().to_string();
-            assert!(message.contains("images:, cifar10:, mnist:, celeba:, imagenet:"), "{text}: {message}");
+            assert!(
+                message.contains("images:, cifar10:, mnist:, celeba:, imagenet:, lsun:, tfrecord:"),
+                "{text}: {message}"
+            );
         }
     }
 }

@@ -45,8 +45,8 @@ impl Dataset for Subset {
         self.whole.shape()
     }
 
-    fn load(&self, index: usize) -> Result<Example, DataError> {
-        self.whole.load(self.indices[index])
+    fn load(&self, index: usize, chance: u64) -> Result<Example, DataError> {
+        self.whole.load(self.indices[index], chance)
     }
 
     fn name(&self, index: usize) -> String {

@@ -2,6 +2,8 @@
 
 mod broken;
 mod loader;
+mod lsun;
+mod tfrecord;
 
 use std::fs;
 use std::io::Write;
@@ -87,7 +89,7 @@ fn mnist(root: &TempDir, set: &str, count: u8) {
 
 /// Every image of `dataset` with its name.
 fn all(dataset: &dyn Dataset) -> Vec<(String, Example)> {
-    (0..dataset.len()).map(|i| (dataset.name(i), dataset.load(i).unwrap())).collect()
+    (0..dataset.len()).map(|i| (dataset.name(i), dataset.load(i, 0).unwrap())).collect()
 }
 
 #[test]
@@ -98,13 +100,13 @@ fn cifar10_is_interleaved_and_split_officially() {
     let splits = open(&spec, shape(32, 3), &options(CACHE)).unwrap();
     assert_eq!((splits.train.len(), splits.validation.len()), (15, 3));
     assert_eq!(splits.train.classes()[9], "truck");
-    let example = splits.train.load(5).unwrap();
+    let example = splits.train.load(5, 0).unwrap();
     assert_eq!(splits.train.name(5), "data_batch_2.bin#2");
     assert_eq!(example.label, 2);
     assert!(example.pixels.chunks_exact(3).all(|p| p == [1, 2, 200]));
     // Smaller and gray models take it too.
     let splits = open(&spec, shape(16, 1), &options(CACHE)).unwrap();
-    assert_eq!(splits.validation.load(0).unwrap().pixels, vec![24; 256]);
+    assert_eq!(splits.validation.load(0, 0).unwrap().pixels, vec![24; 256]);
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn mnist_is_padded_to_32_and_reduced_to_less() {
     mnist(&root, "t10k", 4);
     let splits = open(&spec, shape(14, 1), &options(CACHE)).unwrap();
     assert_eq!((splits.train.len(), splits.validation.len()), (20, 4));
-    assert_eq!(splits.validation.load(3).unwrap().pixels, vec![3; 14 * 14]);
+    assert_eq!(splits.validation.load(3, 0).unwrap().pixels, vec![3; 14 * 14]);
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn cameras_orientation_is_applied() {
     // Upright it is 32 wide and 64 high, which fits this model; as stored, it would not.
     let shape = ImageShape { height: 64, width: 32, channels: 3 };
     let splits = open(&spec(DataKind::Images, &root), shape, &options(CACHE)).unwrap();
-    let pixels = splits.train.load(0).unwrap().pixels;
+    let pixels = splits.train.load(0, 0).unwrap().pixels;
     assert!(pixels[0] > 240 && pixels[pixels.len() - 1] < 15);
 }
 

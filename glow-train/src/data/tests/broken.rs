@@ -297,6 +297,22 @@ fn every_problem_is_told() {
 }
 
 #[test]
+fn options_that_a_kind_would_ignore_are_refused() {
+    let root = folder();
+    cifar10(&root, 1);
+    let smiling = OpenOptions { attribute: "Smiling".into(), ..options(CACHE) };
+    let crop = OpenOptions { random_crop: 40, ..options(CACHE) };
+    for (kind, shape, options, message) in [
+        (DataKind::Images, RGB8, &smiling, "--attribute Smiling: only celeba: has attributes, not images:"),
+        (DataKind::Cifar10, SHAPE32, &crop, "--random-crop 40: images of cifar10: have their size already"),
+        (DataKind::Images, shape(64, 3), &crop, "--random-crop 40: the model takes 64×64 pixels"),
+    ] {
+        let error = open(&spec(kind, &root), shape, options).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
 fn senseless_fractions_are_refused() {
     let root = folder();
     for fraction in [1.0, -0.1, f64::NAN, f64::INFINITY] {

@@ -29,7 +29,7 @@ impl Dataset for Numbered {
         ImageShape { height: 2, width: 3, channels: 1 }
     }
 
-    fn load(&self, index: usize) -> Result<Example, DataError> {
+    fn load(&self, index: usize, _chance: u64) -> Result<Example, DataError> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(self.delay);
         match self.fails {
