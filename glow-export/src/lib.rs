@@ -148,7 +148,7 @@ fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {
         weights,
         step: meta.step,
         images_seen: meta.images_seen,
-        // Validations are of the averaged weights.
-        bits_per_dim: meta.bits_per_dim.filter(|_| weights == Weights::Averaged),
+        // That of the validations, which are of these weights or of the others.
+        bits_per_dim: meta.bits_per_dim.filter(|_| weights == meta.config.training.weights),
     }
 }

@@ -5,7 +5,9 @@ use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
-use glow_models::{Checkpoint, Config, Grid, GridLayout, Weights, remove_partial_files, write_atomically};
+use glow_models::{
+    Checkpoint, Config, Grid, GridLayout, Training, Weights, remove_partial_files, write_atomically,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +24,7 @@ pub struct Outcome {
     pub step: u64,
     /// Whether it was stopped before its last step.
     pub stopped: bool,
-    /// Validation before the first step of this process, of the averaged weights.
+    /// Validation before the first step of this process.
     pub before: Option<Score>,
     /// The last validation.
     pub after: Option<Score>,
@@ -341,10 +343,10 @@ impl Run {
         {
             return Ok(score);
         }
-        let images = self.trainer.config().training.validate_images;
+        let Training { validate_images: images, weights, .. } = self.trainer.config().training;
         let started = Instant::now();
         let dataset = self.splits.validation.clone();
-        let score = evaluate(&self.trainer, dataset, Weights::Averaged, images, 1)?;
+        let score = evaluate(&self.trainer, dataset, weights, images, 1)?;
         let best = self.trainer.note_validation(score.bits_per_dim);
         self.record(&Metrics {
             bits_per_dim: Some(score.bits_per_dim),

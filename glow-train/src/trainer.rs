@@ -363,7 +363,7 @@ impl Trainer {
         self.best_bits_per_dim
     }
 
-    /// Samples of the averaged weights: uint8 [n, H, W, C], row-major. The same latents for a seed at
+    /// Samples of the weights that the configuration says: uint8 [n, H, W, C], row-major. The same latents for a seed at
     /// every call; classes take turns where the model has them.
     pub fn sample(&self, n: usize, temperature: f64, seed: u64) -> Vec<u8> {
         let like = Tensor::zeros([0], (Kind::Float, self.device));
@@ -372,7 +372,7 @@ impl Trainer {
             let turns: Vec<i64> = (0..n).map(|i| (i % classes) as i64).collect();
             Tensor::from_slice(&turns).to_device(self.device)
         });
-        let glow = self.glow(Weights::Averaged);
+        let glow = self.glow(self.config.training.weights);
         let eps = glow.latents(n, temperature, seed, &like);
         let images = to_pixels(&self.config.model, &glow.decode(&eps, labels.as_ref()));
         Vec::<u8>::try_from(images.flatten(0, -1).to_device(Device::Cpu)).expect("a flat tensor of bytes")

@@ -1,4 +1,5 @@
 //! The hyperparameters of optimisation.
+use crate::Weights;
 use crate::fields::hyperparameters;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,8 @@ hyperparameters! {
         flip: bool = true,
         /// Pixels by which training images are shifted at random, at most, in both directions; 0 for none.
         shift: usize = 0,
+        /// The weights that are validated and drawn samples of: "averaged" (Polyak's average) or "raw" (the optimiser's own).
+        weights: Weights = Weights::Averaged,
         /// Steps between lines of metrics.
         log_every: u64 = 20,
         /// Steps between validations; the best one's checkpoint is kept.

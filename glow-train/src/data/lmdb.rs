@@ -231,20 +231,23 @@ mod tests {
     const TREE: &[u8] = include_bytes!("tests/lmdb/tree/data.mdb");
     const EMPTY: &[u8] = include_bytes!("tests/lmdb/empty/data.mdb");
 
+    /// Keys and values.
+    type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
     /// What was put into it.
-    fn entries() -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn entries() -> Entries {
         let entry = |i: usize| {
             let length = if i.is_multiple_of(9) { i * i * 7 % 6001 } else { i % 50 };
             let key = format!("{:03}", i * 37 % 130).repeat(100).into_bytes();
             (key, (0..length).map(|at| (at * i % 251) as u8).collect())
         };
-        let mut entries: Vec<_> = (0..130).map(entry).collect();
+        let mut entries: Entries = (0..130).map(entry).collect();
         entries.sort();
         entries
     }
 
     /// Opens a file of these bytes and reads all of it.
-    fn read(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    fn read(bytes: &[u8]) -> Result<Entries, String> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("data.mdb"), bytes).unwrap();
         let lmdb = Lmdb::open(folder.path()).map_err(|error| error.to_string())?;

@@ -42,21 +42,16 @@ fn classes(most: Option<&u32>) -> Vec<String> {
     (0..=most).map(|label| label.to_string()).collect()
 }
 
-/// The file of `part` of `set`, gzipped or not.
+/// The file of `part` of `set`, gzipped or not; some copies have a dot for the second hyphen.
 fn find(root: &Path, set: &str, part: &str) -> Result<PathBuf, DataError> {
-    let plain = root.join(format!("{set}-{part}-ubyte"));
-    let gzipped = root.join(format!("{set}-{part}-ubyte.gz"));
-    if plain.exists() {
-        Ok(plain)
-    } else if gzipped.exists() {
-        Ok(gzipped)
-    } else {
-        Err(DataError::Missing {
-            path: plain,
-            hint: "mnist wants train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) \
-                   or not, and both of t10k-… or neither",
-        })
-    }
+    let name = format!("{set}-{part}-ubyte");
+    let dotted = name.replace("s-idx", "s.idx");
+    let names = [name.clone(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")];
+    names.iter().map(|name| root.join(name)).find(|path| path.exists()).ok_or_else(|| DataError::Missing {
+        path: root.join(&name),
+        hint: "mnist wants train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) \
+               or not, and both of t10k-… or neither",
+    })
 }
 
 fn load(root: &Path, set: &str, shape: ImageShape) -> Result<Memory, DataError> {

@@ -128,6 +128,9 @@ fn mnist_is_padded_to_32_and_reduced_to_less() {
     }
 
     mnist(&root, "t10k", 4);
+    let [hyphen, dot] =
+        ["t10k-labels-idx1-ubyte", "t10k-labels.idx1-ubyte"].map(|name| root.path().join(name));
+    fs::rename(hyphen, dot).unwrap();
     let splits = open(&spec, shape(14, 1), &options(CACHE)).unwrap();
     assert_eq!((splits.train.len(), splits.validation.len()), (20, 4));
     assert_eq!(splits.validation.load(3, 0).unwrap().pixels, vec![3; 14 * 14]);

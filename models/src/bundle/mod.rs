@@ -41,7 +41,7 @@ pub enum Precision {
     Fp32,
 }
 
-/// Which weights of a checkpoint were frozen.
+/// Which weights of a checkpoint are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
