@@ -11,6 +11,9 @@ fn main() {
     let site = checkout.join(".native/site");
     // Holds libonnxruntime.so and, beside it, its execution providers.
     println!("cargo::rustc-env=GLOW_NATIVE_ONNXRUNTIME={}", site.join("onnxruntime/capi").display());
+    // The same with the provider of OpenVINO, and its libraries.
+    let openvino = checkout.join(".native/openvino/onnxruntime/capi");
+    println!("cargo::rustc-env=GLOW_NATIVE_OPENVINO={}", openvino.display());
     // Holds cu13/lib and cudnn/lib. The CUDA provider has no run path: load these before it.
     println!("cargo::rustc-env=GLOW_NATIVE_NVIDIA={}", site.join("nvidia").display());
 }

@@ -1,5 +1,5 @@
 //! What can go wrong.
-use crate::GraphKind;
+use crate::{GraphKind, Provider};
 use glow_models::{BundleError, TensorFileError};
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +56,25 @@ pub enum Error {
     Environment {
         /// What ONNX Runtime says.
         source: Cause,
+    },
+    /// An execution provider that was asked for cannot be used.
+    #[error("the provider {provider} cannot be used: {reason}")]
+    Provider {
+        /// The provider.
+        provider: Provider,
+        /// Why.
+        reason: String,
+    },
+    /// The loaded model does not bring an image back; see [`GlowBuilder::check`](crate::GlowBuilder::check).
+    #[error(
+        "decoding what was encoded differs from the image by {difference} of 255, more than {allowed}: this \
+         provider does not compute the model exactly enough"
+    )]
+    Check {
+        /// The largest difference of a value.
+        difference: u8,
+        /// The largest that is allowed.
+        allowed: u8,
     },
     /// ONNX Runtime does not take a graph.
     #[error("ONNX Runtime cannot load {path}; export the bundle again")]

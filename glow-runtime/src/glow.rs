@@ -1,11 +1,13 @@
 //! The loaded model.
 use crate::graph::{Graph, Input, Output};
+use crate::load::{LoadTimes, Recipe};
+use crate::nodes::Node;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::random::{self, Use};
 use crate::{
     Architecture, Attributes, Error, GlowBuilder, GraphKind, Latents, Manifest, OnnxRuntime, Provider,
 };
-use glow_models::Bundle;
+use glow_models::{Bundle, BundleBytes};
 use ndarray::{Array4, ArrayView4};
 use std::path::Path;
 
@@ -18,9 +20,11 @@ pub struct Glow {
     pub(crate) bundle: Bundle,
     pub(crate) encoder: Option<Graph>,
     pub(crate) decoder: Option<Graph>,
-    pub(crate) provider: Provider,
+    pub(crate) providers: Vec<Provider>,
     pub(crate) onnxruntime: OnnxRuntime,
     pub(crate) chunk: usize,
+    pub(crate) times: LoadTimes,
+    pub(crate) recipe: Recipe,
 }
 
 /// What [`Glow::encode`] gives.
@@ -52,6 +56,14 @@ impl Glow {
         Self::builder().load(folder)
     }
 
+    /// Loads a bundle in memory, with the defaults of [`GlowBuilder`].
+    ///
+    /// # Errors
+    /// Those of [`GlowBuilder::load_bytes`].
+    pub fn from_bytes(files: BundleBytes) -> Result<Self, Error> {
+        Self::builder().load_bytes(files)
+    }
+
     /// Options for loading.
     pub fn builder() -> GlowBuilder {
         GlowBuilder::default()
@@ -72,9 +84,25 @@ impl Glow {
         self.bundle.folder()
     }
 
-    /// What executes the graphs.
-    pub fn provider(&self) -> Provider {
-        self.provider
+    /// What executes the graphs, first to last; what [`Provider::Auto`] came to.
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    /// Which provider runs which node of a graph. This runs one image in a further session, under ONNX
+    /// Runtime's profiler.
+    ///
+    /// # Errors
+    /// [`Error::NotLoaded`] for a graph that was left out, [`Error::Run`] and [`Error::Read`] if the
+    /// profile cannot be made, and those of [`GlowBuilder::load`].
+    pub fn nodes(&self, graph: GraphKind) -> Result<Vec<Node>, Error> {
+        self.graph(graph)?;
+        self.recipe.nodes(&self.bundle, graph)
+    }
+
+    /// Where the time of loading went.
+    pub fn load_times(&self) -> LoadTimes {
+        self.times
     }
 
     /// The ONNX Runtime that is used.
@@ -190,7 +218,7 @@ impl Glow {
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
         let shapes = &self.manifest().latent_shapes;
-        let mut outputs = self.run(graph, &inputs, n, shapes.len() + 1)?;
+        let mut outputs = graph.run(&inputs, n, self.chunk)?;
         let log_prob = outputs.pop().expect("one output more than levels").floats;
         let levels = outputs.into_iter().zip(shapes).map(|(output, shape)| {
             finite(&output.floats, shape.len(), "the latent", "")?;
@@ -220,7 +248,7 @@ impl Glow {
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
         let [images, x]: [Output; 2] =
-            self.run(graph, &inputs, n, 2)?.try_into().expect("as many outputs as were asked for");
+            graph.run(&inputs, n, self.chunk)?.try_into().expect("as many outputs as were asked for");
         let a = self.architecture();
         let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
         finite(&x.floats, a.dims(), "the decoded value", hint)?;
@@ -309,21 +337,6 @@ impl Glow {
         graph.as_ref().ok_or(Error::NotLoaded { graph: kind })
     }
 
-    /// Runs `n` images in chunks.
-    fn run(
-        &self,
-        graph: &Graph,
-        inputs: &[Input<'_>],
-        n: usize,
-        outputs: usize,
-    ) -> Result<Vec<Output>, Error> {
-        let mut results: Vec<Output> = (0..outputs).map(|_| Output::default()).collect();
-        for begin in (0..n).step_by(self.chunk) {
-            graph.run(inputs, begin..n.min(begin + self.chunk), &mut results)?;
-        }
-        Ok(results)
-    }
-
     /// Uniform dequantization noise for images `first`, `first` + 1, …
     pub(crate) fn noise(&self, n: usize, seed: u64, first: u64, draw: u64) -> Array4<f32> {
         let a = self.architecture();
@@ -374,7 +387,7 @@ impl std::fmt::Debug for Glow {
             .field("folder", &self.folder())
             .field("encoder", &self.encoder.is_some())
             .field("decoder", &self.decoder.is_some())
-            .field("provider", &self.provider)
+            .field("providers", &self.providers)
             .finish_non_exhaustive()
     }
 }

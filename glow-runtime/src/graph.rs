@@ -1,16 +1,10 @@
 //! One of the bundle's two graphs, ready to run.
-use crate::library::Library;
 use crate::queue::Queue;
+use crate::session::{self, Model, SessionOptions, Worker};
 use crate::{Architecture, Error};
 use glow_models::{DECODER_FILE, ENCODER_FILE};
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
-use std::borrow::Cow;
+use ort::value::{Outlet, TensorElementType, ValueType};
 use std::fmt;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// One of a bundle's two graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +47,7 @@ impl GraphKind {
         }
     }
 
-    fn ports(self, architecture: &Architecture) -> (Vec<Port>, Vec<Port>) {
+    pub(crate) fn ports(self, architecture: &Architecture) -> (Vec<Port>, Vec<Port>) {
         let port =
             |name: &str, element, shape: &[usize]| Port { name: name.into(), element, shape: shape.into() };
         let image = [architecture.height, architecture.width, architecture.channels];
@@ -81,23 +75,16 @@ impl GraphKind {
     }
 }
 
-/// How sessions are made.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionOptions {
-    pub threads: Option<usize>,
-    pub spinning: bool,
-}
-
 /// Element type of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element {
+pub(crate) enum Element {
     U8,
     F32,
     I64,
 }
 
 impl Element {
-    fn onnx(self) -> TensorElementType {
+    pub fn onnx(self) -> TensorElementType {
         match self {
             Self::U8 => TensorElementType::Uint8,
             Self::F32 => TensorElementType::Float32,
@@ -108,11 +95,11 @@ impl Element {
 
 /// An input or output of a graph.
 #[derive(Debug)]
-struct Port {
-    name: String,
-    element: Element,
+pub(crate) struct Port {
+    pub name: String,
+    pub element: Element,
     /// Without the batch axis.
-    shape: Vec<usize>,
+    pub shape: Vec<usize>,
 }
 
 /// The whole batch of one input, row-major.
@@ -129,96 +116,102 @@ pub(crate) struct Output {
     pub floats: Vec<f32>,
 }
 
-/// A graph whose inputs and outputs have been checked against the architecture.
+/// A graph whose inputs and outputs have been checked against the architecture, and the sessions that
+/// run it.
 pub(crate) struct Graph {
     kind: GraphKind,
-    path: PathBuf,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    sessions: Queue<Session>,
+    workers: Queue<Worker>,
 }
-
-/// Sessions are created one at a time: concurrent creation has crashed ONNX Runtime.
-static CREATION: Mutex<()> = Mutex::new(());
 
 impl Graph {
     pub fn load(
-        library: &Library,
-        path: &Path,
+        model: &Model,
         kind: GraphKind,
         architecture: &Architecture,
         options: &SessionOptions,
+        sessions: usize,
     ) -> Result<Self, Error> {
-        let session = session(library, path, options)
-            .map_err(|source| Error::Load { path: path.into(), source: source.into() })?;
         let (inputs, outputs) = kind.ports(architecture);
-        for (ports, outlets, side) in
-            [(&inputs, session.inputs(), "input"), (&outputs, session.outputs(), "output")]
-        {
-            check_ports(ports, outlets, side).map_err(|reason| Error::Graph { path: path.into(), reason })?;
+        let mut workers = Vec::with_capacity(sessions);
+        for _ in 0..sessions {
+            let session = model.session(&inputs, options)?;
+            for (ports, outlets, side) in
+                [(&inputs, session.inputs(), "input"), (&outputs, session.outputs(), "output")]
+            {
+                check_ports(ports, outlets, side)
+                    .map_err(|reason| Error::Graph { path: model.path.clone(), reason })?;
+            }
+            workers.push(Worker::new(session, model, options));
         }
-        Ok(Self { kind, path: path.into(), inputs, outputs, sessions: Queue::new(vec![session]) })
+        Ok(Self { kind, inputs, outputs, workers: Queue::new(workers) })
     }
 
-    /// Runs the images of `range` and appends what comes out, one [`Output`] for each of the graph's.
-    pub fn run(
-        &self,
-        inputs: &[Input<'_>],
-        range: Range<usize>,
-        outputs: &mut [Output],
-    ) -> Result<(), Error> {
-        let failed = |source: ort::Error| Error::Run { graph: self.kind, source: source.into() };
-        let batch = range.len();
-        let feed: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = self
-            .inputs
-            .iter()
-            .zip(inputs)
-            .map(|(port, input)| Ok((port.name.as_str().into(), part(port, input, range.clone())?)))
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
-        let mut session = self.sessions.take();
-        let results = session.run(feed).map_err(failed)?;
-        for (port, output) in self.outputs.iter().zip(outputs) {
-            let value = &results[port.name.as_str()];
-            let expected = [&[batch], &port.shape[..]].concat();
-            if value.shape().iter().map(|&n| n as usize).ne(expected.iter().copied()) {
-                let (name, actual) = (&port.name, value.shape());
-                return Err(Error::Graph {
-                    path: self.path.clone(),
-                    reason: format!("its output {name} came out as {actual:?}, expected {expected:?}"),
-                });
-            }
-            match port.element {
-                Element::U8 => output.bytes.extend_from_slice(value.try_extract_tensor().map_err(failed)?.1),
-                _ => output.floats.extend_from_slice(value.try_extract_tensor().map_err(failed)?.1),
+    /// Runs `n` images in chunks, and gives one [`Output`] for each of the graph's.
+    pub fn run(&self, inputs: &[Input<'_>], n: usize, chunk: usize) -> Result<Vec<Output>, Error> {
+        let mut outputs: Vec<Output> = self.outputs.iter().map(|port| Output::for_images(port, n)).collect();
+        for begin in (0..n).step_by(chunk) {
+            let range = begin..n.min(begin + chunk);
+            // Other callers have their turn between two chunks.
+            let mut worker = self.workers.take();
+            let ports = (&self.inputs[..], &self.outputs[..]);
+            worker.run(ports, inputs, range, &mut outputs).map_err(session::failed(self.kind))?;
+        }
+        Ok(outputs)
+    }
+
+    /// Runs each batch size once in every session, on zeros, so that no later call pays for what a
+    /// first one does.
+    pub fn warm_up(&self, batches: &[usize]) -> Result<(), Error> {
+        let mut all: Vec<_> = std::iter::from_fn(|| self.workers.try_take()).collect();
+        for &batch in batches {
+            let zeros: Vec<Zeros> = self.inputs.iter().map(|port| Zeros::new(port, batch)).collect();
+            let inputs: Vec<Input<'_>> = zeros.iter().map(Zeros::input).collect();
+            for worker in &mut all {
+                let mut outputs: Vec<Output> = self.outputs.iter().map(|_| Output::default()).collect();
+                let ports = (&self.inputs[..], &self.outputs[..]);
+                worker.run(ports, &inputs, 0..batch, &mut outputs).map_err(session::failed(self.kind))?;
             }
         }
         Ok(())
     }
 }
 
-fn session(library: &Library, path: &Path, options: &SessionOptions) -> ort::Result<Session> {
-    let _one_at_a_time = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut builder = Session::builder(&library.environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_op_spinning(options.spinning)?
-        .with_inter_op_spinning(options.spinning)?;
-    if let Some(threads) = options.threads {
-        builder = builder.with_intra_threads(threads)?;
-    }
-    builder.commit_from_file(path)
+/// An input of nothing but zeros.
+pub(crate) enum Zeros {
+    Bytes(Vec<u8>),
+    Floats(Vec<f32>),
+    Labels(Vec<i64>),
 }
 
-/// The tensor of some of the images, in place.
-fn part<'a>(port: &Port, input: &Input<'a>, images: Range<usize>) -> ort::Result<SessionInputValue<'a>> {
-    let shape: Vec<usize> = [&[images.len()], &port.shape[..]].concat();
-    let size: usize = port.shape.iter().product();
-    let elements = images.start * size..images.end * size;
-    Ok(match input {
-        Input::Bytes(all) => TensorRef::from_array_view((shape, &all[elements]))?.into(),
-        Input::Floats(all) => TensorRef::from_array_view((shape, &all[elements]))?.into(),
-        Input::Labels(all) => TensorRef::from_array_view((shape, &all[elements]))?.into(),
-    })
+impl Zeros {
+    pub fn new(port: &Port, batch: usize) -> Self {
+        let size = batch * port.shape.iter().product::<usize>();
+        match port.element {
+            Element::U8 => Self::Bytes(vec![0; size]),
+            Element::F32 => Self::Floats(vec![0.0; size]),
+            Element::I64 => Self::Labels(vec![0; size]),
+        }
+    }
+
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Bytes(all) => Input::Bytes(all),
+            Self::Floats(all) => Input::Floats(all),
+            Self::Labels(all) => Input::Labels(all),
+        }
+    }
+}
+
+impl Output {
+    fn for_images(port: &Port, n: usize) -> Self {
+        let size = n * port.shape.iter().product::<usize>();
+        match port.element {
+            Element::U8 => Self { bytes: Vec::with_capacity(size), ..Default::default() },
+            _ => Self { floats: Vec::with_capacity(size), ..Default::default() },
+        }
+    }
 }
 
 /// Compares a graph's inputs or outputs with those that the architecture needs.

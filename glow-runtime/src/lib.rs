@@ -52,19 +52,27 @@
 mod attributes;
 mod builder;
 mod error;
+mod folders;
 mod glow;
 mod graph;
 #[cfg(feature = "image")]
 pub mod images;
 mod latents;
 mod library;
+mod load;
+mod nodes;
+mod onnx;
 mod options;
+mod prepared;
+mod provider;
 mod queue;
 mod random;
 mod score;
+mod session;
+mod weights;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
-pub use builder::{GlowBuilder, Provider};
+pub use builder::{GlowBuilder, LoadStep};
 pub use error::Error;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
@@ -74,5 +82,10 @@ pub use glow_models::{
 pub use graph::GraphKind;
 pub use latents::Latents;
 pub use library::OnnxRuntime;
+pub use load::LoadTimes;
+pub use nodes::Node;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+pub use provider::{Cuda, Provider, TensorRt};
+#[cfg(feature = "openvino")]
+pub use provider::{OpenVino, OpenVinoPrecision};
 pub use score::{OodScore, ReferenceScores, Score, ScoreKind};

@@ -38,6 +38,16 @@ impl<T> Queue<T> {
         }
     }
 
+    /// An idle item if there is one and no thread waits.
+    pub fn try_take(&self) -> Option<Lease<'_, T>> {
+        let mut state = self.lock();
+        if state.turn != state.next {
+            return None;
+        }
+        let item = state.idle.pop()?;
+        Some(Lease { queue: self, item: Some(item) })
+    }
+
     // Nothing panics while the lock is held, so that a poisoned state is still a valid one.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,6 +122,15 @@ mod tests {
             drop(held);
         });
         assert_eq!(*queue.take(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_idle_can_be_taken_without_waiting() {
+        let queue = Queue::new(vec![1, 2]);
+        let both = [queue.try_take(), queue.try_take()];
+        assert!(both.iter().all(Option::is_some) && queue.try_take().is_none());
+        drop(both);
+        assert_eq!(*queue.take() + *queue.take(), 3);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod grid;
 mod latent;
 mod parameters;
 mod pixels;
+pub mod protobuf;
 mod tensor_file;
 mod tensors;
 mod training;

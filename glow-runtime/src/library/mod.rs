@@ -1,5 +1,6 @@
 //! Finding the ONNX Runtime library and starting it, once a process.
 mod elf;
+pub(crate) mod gpu;
 
 use crate::Error;
 use std::ffi::{CStr, c_char, c_void};
@@ -11,6 +12,8 @@ const NEEDED: (u32, u32) = (1, ort::MINOR_VERSION);
 
 /// The checkout's own folder, for programs that are run where they were built.
 const NATIVE: &str = env!("GLOW_NATIVE_ONNXRUNTIME");
+/// The folder of the library that is built with OpenVINO.
+const NATIVE_OPENVINO: &str = env!("GLOW_NATIVE_OPENVINO");
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl OnnxRuntime {
     /// [`Error::LibraryNotFound`], [`Error::Library`], [`Error::LibraryTooOld`],
     /// [`Error::LibraryAlreadyLoaded`].
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
-        start(path).map(|library| library.info)
+        start(path, false).map(|library| library.info)
     }
 }
 
@@ -44,7 +47,8 @@ pub(crate) struct Library {
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 
 /// Starts ONNX Runtime, or gives the one that runs already.
-pub(crate) fn start(asked: Option<&Path>) -> Result<Library, Error> {
+/// `openvino` has it look for the library with OpenVINO first among the checkout's own.
+pub(crate) fn start(asked: Option<&Path>, openvino: bool) -> Result<Library, Error> {
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*library {
         return match asked {
@@ -55,11 +59,13 @@ pub(crate) fn start(asked: Option<&Path>) -> Result<Library, Error> {
             _ => Ok(library.clone()),
         };
     }
-    let found = find(asked)?;
+    let found = find(asked, openvino)?;
     // A bare name would make the loader search its own folders instead.
     let path = std::path::absolute(&found).unwrap_or(found);
     let version = probe(&path)?;
     let unusable = |reason: String| Error::Library { path: path.clone(), reason };
+    // The CUDA provider has no run path to NVIDIA's libraries.
+    gpu::preload();
     let environment = ort::init_from(&path)
         .map_err(|error| unusable(error.to_string()))?
         .with_name("glow")
@@ -82,7 +88,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// The library's file: as asked, as in ORT_DYLIB_PATH, beside the executable, in the checkout.
-fn find(asked: Option<&Path>) -> Result<PathBuf, Error> {
+fn find(asked: Option<&Path>, openvino: bool) -> Result<PathBuf, Error> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     // A path that someone named is used or refused, never passed over.
     if let Some(path) = asked.map(Path::to_path_buf).or(environment) {
@@ -92,7 +98,8 @@ fn find(asked: Option<&Path>) -> Result<PathBuf, Error> {
         };
     }
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-    let folders: Vec<PathBuf> = beside.into_iter().chain([PathBuf::from(NATIVE)]).collect();
+    let natives = if openvino { vec![NATIVE_OPENVINO, NATIVE] } else { vec![NATIVE] };
+    let folders: Vec<PathBuf> = beside.into_iter().chain(natives.into_iter().map(PathBuf::from)).collect();
     folders.iter().find_map(|folder| in_folder(folder)).ok_or(Error::LibraryNotFound { looked: folders })
 }
 
@@ -184,14 +191,14 @@ mod tests {
         refused("No such file");
         std::fs::write(&path, "not a library").unwrap();
         refused("cannot be used as the ONNX Runtime library");
-        let error = find(Some(folder.path())).and_then(|path| probe(&path)).unwrap_err();
+        let error = find(Some(folder.path()), false).and_then(|path| probe(&path)).unwrap_err();
         assert!(matches!(error, Error::Library { .. }), "{error}");
     }
 
     #[test]
     fn what_was_looked_for_is_listed() {
         let folder = tempfile::tempdir().unwrap();
-        let error = find(Some(folder.path())).unwrap_err().to_string();
+        let error = find(Some(folder.path()), false).unwrap_err().to_string();
         assert!(error.contains(folder.path().to_str().unwrap()) && error.contains("make setup"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! The numbers of the fields are those of `onnx.proto3`. Messages are read as protobuf's wire format and
 //! no further than needed; the depth of the recursion is that of the format, whatever the file says.
 use super::WEIGHTS_FILE;
-use wire::{Fields, Value};
+use crate::protobuf::{Fields, Value};
 
 /// Checks a whole `.onnx` file, whose tensors may lie in the `weights` bytes of [`WEIGHTS_FILE`].
 pub(crate) fn check(file: &[u8], weights: u64) -> Result<(), String> {
@@ -122,83 +122,6 @@ fn check_entry(entry: &[u8]) -> Result<(&str, &str), String> {
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "a name in it is not UTF-8".into())
-}
-
-/// Protobuf's wire format.
-mod wire {
-    /// The fields of a message, in the order of the bytes.
-    pub struct Fields<'a> {
-        rest: &'a [u8],
-        /// After a malformed field nothing more can be read.
-        failed: bool,
-    }
-
-    pub enum Value<'a> {
-        Number(u64),
-        /// A string, a message, bytes or a packed list.
-        Bytes(&'a [u8]),
-        /// Four or eight bytes.
-        Fixed,
-    }
-
-    impl<'a> Fields<'a> {
-        pub fn new(message: &'a [u8]) -> Self {
-            Self { rest: message, failed: false }
-        }
-
-        fn field(&mut self) -> Option<(u32, Value<'a>)> {
-            let tag = u32::try_from(self.varint()?).ok()?;
-            let value = match tag & 7 {
-                0 => Value::Number(self.varint()?),
-                1 => self.take(8).map(|_| Value::Fixed)?,
-                2 => {
-                    let length = usize::try_from(self.varint()?).ok()?;
-                    Value::Bytes(self.take(length)?)
-                }
-                5 => self.take(4).map(|_| Value::Fixed)?,
-                // Groups, which ONNX does not use, and what is not assigned.
-                _ => return None,
-            };
-            (tag >> 3 != 0).then_some((tag >> 3, value))
-        }
-
-        fn varint(&mut self) -> Option<u64> {
-            let mut number = 0;
-            for shift in (0..64).step_by(7) {
-                let byte = self.take(1)?[0];
-                let bits = u64::from(byte & 0x7f);
-                // Only one bit of the tenth byte has a place.
-                if shift == 63 && bits > 1 {
-                    return None;
-                }
-                number |= bits << shift;
-                if byte & 0x80 == 0 {
-                    return Some(number);
-                }
-            }
-            None
-        }
-
-        fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-            let (taken, rest) = self.rest.split_at_checked(count)?;
-            self.rest = rest;
-            Some(taken)
-        }
-    }
-
-    impl<'a> Iterator for Fields<'a> {
-        /// The field's number and value.
-        type Item = Result<(u32, Value<'a>), String>;
-
-        fn next(&mut self) -> Option<Self::Item> {
-            if self.failed || self.rest.is_empty() {
-                return None;
-            }
-            let field = self.field();
-            self.failed = field.is_none();
-            Some(field.ok_or_else(|| "it is not a complete ONNX file".into()))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command line.
+use crate::outputs;
 use clap::{Args, Parser, Subcommand};
-use glow_runtime::{Glow, GlowBuilder};
+use glow_runtime::{Glow, GlowBuilder, LoadStep, Provider};
 use std::path::PathBuf;
 
 /// Uses a frozen Glow: samples, encodes, decodes and scores images.
@@ -26,6 +27,14 @@ pub struct Runtime {
     /// Threads [default: one a physical core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
+    /// What executes the model, in order of preference: cpu, cuda[:DEVICE], tensorrt[:DEVICE][/fp16],
+    /// openvino[:DEVICE][/bf16], or auto alone; without cpu in the list, nothing runs there
+    #[arg(long, global = true, value_name = "LIST", value_delimiter = ',', default_value = "cpu")]
+    pub provider: Vec<Provider>,
+    /// Folder for what is made of the model for this machine, so that it loads faster the next time; for
+    /// TensorRT, minutes faster
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// ONNX Runtime's library, or its folder [default: ORT_DYLIB_PATH, the program's folder, the checkout's]
     #[arg(long, global = true, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
@@ -34,7 +43,10 @@ pub struct Runtime {
 impl Runtime {
     /// The options for loading a bundle.
     pub fn builder(&self) -> GlowBuilder {
-        let mut builder = Glow::builder();
+        let mut builder = Glow::builder().providers(self.provider.iter().cloned()).on_progress(report);
+        if let Some(folder) = &self.cache {
+            builder = builder.cache(folder);
+        }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
@@ -42,6 +54,16 @@ impl Runtime {
             builder = builder.onnxruntime(path);
         }
         builder
+    }
+}
+
+/// Tells of what takes long, such as the building of an engine.
+fn report(step: LoadStep) {
+    if let LoadStep::Building { graph, elapsed } = step
+        && elapsed.as_secs() >= 5
+        && elapsed.as_secs().is_multiple_of(5)
+    {
+        outputs::say(&format!("building the {graph} for {} s", elapsed.as_secs()));
     }
 }
 

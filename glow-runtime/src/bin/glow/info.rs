@@ -67,7 +67,7 @@ fn to_json(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, St
         "provenance": manifest.provenance,
         "files": files,
         "onnxruntime": onnxruntime,
-        "provider": Provider::default().to_string(),
+        "provider": "cpu",
     }))
 }
 

@@ -1,0 +1,228 @@
+//! Graphs as ONNX Runtime optimised them for this machine, with one file of weights for all of them.
+//!
+//! Its optimiser lays the weights of convolutions out anew for the CPU: left alone, every session has a
+//! copy of its own. Here each graph is optimised once, what comes out is written to a folder, equal
+//! tensors once, and any number of sessions use the mapping of that file in place.
+use crate::folders::TemporaryFolder;
+use crate::onnx::{ExternalTensor, external_tensors, relocate};
+use crate::session::{Model, SessionOptions};
+use crate::weights::{Constants, Weights};
+use crate::{Error, GraphKind};
+use ort::session::builder::PrepackedWeights;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const WEIGHTS: &str = "weights.bin";
+/// Increased whenever the files mean something else.
+const VERSION: u32 = 1;
+/// Tensors begin on borders of this many bytes.
+const ALIGNMENT: u64 = 64;
+
+/// What the files in the cache are made of and for: the name of their folder.
+pub(crate) fn key<'a>(provider: &str, parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &str| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(&VERSION.to_string());
+    add(&cpu());
+    parts.into_iter().for_each(add);
+    let digest: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{provider}-{digest}")
+}
+
+/// What decides on the layout of weights.
+fn cpu() -> String {
+    let mut cpu = std::env::consts::ARCH.to_string();
+    #[cfg(target_arch = "x86_64")]
+    for (name, there) in [
+        ("avx", is_x86_feature_detected!("avx")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avxvnni", is_x86_feature_detected!("avxvnni")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ] {
+        if there {
+            cpu.extend([" ", name]);
+        }
+    }
+    cpu
+}
+
+fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Write { path: path.into(), source }
+}
+
+fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Read { path: path.into(), source }
+}
+
+/// The prepared graphs of `kinds`, from the cache or made now from those in the folder `source`.
+///
+/// Without a cache the files are in a temporary folder, which goes with the second value: sessions can
+/// be made until then.
+pub(crate) fn prepare(
+    source: &Path,
+    kinds: &[GraphKind],
+    options: &SessionOptions,
+    cached: Option<&Path>,
+) -> Result<(Vec<(GraphKind, Model)>, Option<TemporaryFolder>), Error> {
+    if let Some(folder) = cached
+        && folder.is_dir()
+    {
+        return Ok((open(folder, kinds)?, None));
+    }
+    let parent = match cached.and_then(Path::parent) {
+        Some(parent) => {
+            std::fs::create_dir_all(parent).map_err(writing(parent))?;
+            parent.to_path_buf()
+        }
+        None => std::env::temp_dir(),
+    };
+    let temporary = TemporaryFolder::new(&parent).map_err(writing(&parent))?;
+    write(source, kinds, options, temporary.path())?;
+    match cached {
+        Some(folder) => {
+            temporary.keep_as(folder).map_err(writing(folder))?;
+            Ok((open(folder, kinds)?, None))
+        }
+        None => Ok((open(temporary.path(), kinds)?, Some(temporary))),
+    }
+}
+
+fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Vec<(GraphKind, Model)>, Error> {
+    let path = folder.join(WEIGHTS);
+    let weights = Arc::new(Weights::map(&path).map_err(reading(&path))?);
+    let prepacked = PrepackedWeights::new();
+    let model = |&kind: &GraphKind| {
+        let path = folder.join(kind.file());
+        let graph = std::fs::read(&path).map_err(reading(&path))?;
+        let constants = Constants::new(&graph, &weights)
+            .map_err(|reason| Error::Graph { path: path.clone(), reason })?;
+        let prepacked = Some(prepacked.clone());
+        Ok((kind, Model { path, constants: Some(constants), prepacked, optimised: true }))
+    };
+    kinds.iter().map(model).collect()
+}
+
+fn write(source: &Path, kinds: &[GraphKind], options: &SessionOptions, folder: &Path) -> Result<(), Error> {
+    let weights = folder.join(WEIGHTS);
+    let mut known = Vec::new();
+    for (number, kind) in kinds.iter().enumerate() {
+        let (graph, optimised) = (source.join(kind.file()), folder.join(kind.file()));
+        // The first graph's file of constants becomes that of all.
+        let constants = if number == 0 { WEIGHTS } else { "more.bin" };
+        options
+            .optimise(&graph, &optimised, constants)
+            .map_err(|source| Error::Load { path: graph.clone(), source: source.into() })?;
+        let model = std::fs::read(&optimised).map_err(reading(&optimised))?;
+        let wrong = |reason| Error::Graph { path: optimised.clone(), reason };
+        let tensors = external_tensors(&model).map_err(wrong)?;
+        if number == 0 {
+            // A graph without large constants has no such file.
+            OpenOptions::new().append(true).create(true).open(&weights).map_err(writing(&weights))?;
+            known = tensors;
+            continue;
+        }
+        let more = folder.join(constants);
+        if !tensors.is_empty() {
+            let places = merge(&weights, &mut known, &more, &tensors).map_err(writing(&weights))?;
+            let model = relocate(&model, |tensor| (WEIGHTS.into(), places[&tensor.name])).map_err(wrong)?;
+            std::fs::write(&optimised, model).map_err(writing(&optimised))?;
+            std::fs::remove_file(&more).map_err(writing(&more))?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends to the weights what they do not hold already, and gives the place of each tensor by name.
+fn merge(
+    weights: &PathBuf,
+    known: &mut Vec<ExternalTensor>,
+    more: &Path,
+    tensors: &[ExternalTensor],
+) -> io::Result<HashMap<String, u64>> {
+    let outside = || io::Error::new(io::ErrorKind::InvalidData, "a tensor leaves its file");
+    let (old, new) = (Weights::map(weights), Weights::map(more)?);
+    // An empty file cannot be mapped, and holds nothing.
+    let old = old.ok();
+    let old: &[u8] = old.as_deref().unwrap_or_default();
+    fn bytes<'a>(file: &'a [u8], tensor: &ExternalTensor) -> Option<&'a [u8]> {
+        let begin = usize::try_from(tensor.offset).ok()?;
+        file.get(begin..begin.checked_add(usize::try_from(tensor.length).ok()?)?)
+    }
+    // What tells most tensors apart at little cost.
+    fn beginning(bytes: &[u8]) -> (usize, &[u8]) {
+        (bytes.len(), &bytes[..bytes.len().min(256)])
+    }
+    let mut by_beginning: HashMap<_, Vec<(u64, &[u8])>> = HashMap::new();
+    for tensor in known.iter() {
+        let bytes = bytes(old, tensor).ok_or_else(outside)?;
+        by_beginning.entry(beginning(bytes)).or_default().push((tensor.offset, bytes));
+    }
+    let mut file = File::options().append(true).open(weights)?;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut places = HashMap::new();
+    for tensor in tensors {
+        let bytes = bytes(&new, tensor).ok_or_else(outside)?;
+        let like = by_beginning.entry(beginning(bytes)).or_default();
+        let place = match like.iter().find(|(_, other)| *other == bytes) {
+            Some((place, _)) => *place,
+            None => {
+                let place = end.next_multiple_of(ALIGNMENT);
+                file.write_all(&vec![0; (place - end) as usize])?;
+                file.write_all(bytes)?;
+                end = place + tensor.length;
+                like.push((place, bytes));
+                place
+            }
+        };
+        places.insert(tensor.name.clone(), place);
+    }
+    let moved = |tensor: &ExternalTensor| ExternalTensor { offset: places[&tensor.name], ..tensor.clone() };
+    known.extend(tensors.iter().map(moved));
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_tensors_are_kept_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (weights, more) = (folder.path().join("a"), folder.path().join("b"));
+        let tensor = |name: &str, offset, length| ExternalTensor {
+            name: name.into(),
+            data_type: 1,
+            shape: vec![length as i64 / 4],
+            location: String::new(),
+            offset,
+            length,
+        };
+        std::fs::write(&weights, [[1; 400], [2; 400]].concat()).unwrap();
+        std::fs::write(&more, [[3; 400], [2; 400]].concat()).unwrap();
+        let mut known = vec![tensor("one", 0, 400), tensor("two", 400, 400)];
+        let new = [tensor("three", 0, 400), tensor("again", 400, 400), tensor("twice", 0, 400)];
+        let places = merge(&weights, &mut known, &more, &new).unwrap();
+        assert_eq!([places["three"], places["again"], places["twice"]], [832, 400, 832]);
+        let merged = std::fs::read(&weights).unwrap();
+        assert_eq!((merged.len(), &merged[832..]), (1232, &[3; 400][..]));
+        assert!(merge(&weights, &mut known, &more, &[tensor("beyond", 800, 4)]).is_err());
+    }
+
+    #[test]
+    fn keys_tell_their_parts_apart() {
+        let keys = [&["ab", "c"][..], &["a", "bc"], &["ab"]].map(|parts| key("cpu", parts.iter().copied()));
+        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
+        assert_eq!(keys[0], key("cpu", ["ab", "c"]));
+    }
+}
