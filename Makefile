@@ -27,6 +27,10 @@ stamp = .pins-$(1)-$(shell printf %s '$(subst ','\'',$(2))' | cksum | cut -d ' '
 CUDA := $(if $(wildcard .native/site/.pins-CUDA-*),1,0)
 variant := $(if $(filter-out 0 no off,$(CUDA)),CUDA,CPU)
 
+# What was asked for once stays up to date.
+OPENVINO := $(if $(wildcard .native/openvino/.pins-*),1,0)
+openvino := $(if $(filter-out 0 no off,$(OPENVINO)),.native/openvino/$(call stamp,OPENVINO,$(SITE_OPENVINO)))
+
 site := .native/site/$(call stamp,$(variant),$(SITE_$(variant)))
 # Python packages serve one version of Python.
 python_version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -34,7 +38,7 @@ python := .native/python/$(call stamp,PYTHON-$(python_version),$(TEST_PYTHON))
 faces := .native/data/orl-faces/$(call stamp,FACES,$(DEMO_DATA))
 
 # Who brings both libraries needs none of ours.
-setup: tools $(if $(and $(LIBTORCH),$(ORT_DYLIB_PATH)),,$(site)) $(python) $(faces) ## fetch libtorch, ONNX Runtime and the demo's photographs into .native/ (for a GPU: CUDA=1)
+setup: tools $(if $(and $(LIBTORCH),$(ORT_DYLIB_PATH)),,$(site)) $(python) $(faces) $(openvino) ## fetch libtorch, ONNX Runtime and the demo's photographs into .native/ (for a GPU: CUDA=1; for OpenVINO: OPENVINO=1)
 	@echo 'The native libraries and the data are in .native/.'
 
 # The link gives ONNX Runtime a name without a version.
@@ -45,6 +49,12 @@ $(site): | tools
 	  '$(SITE_$(variant)_SIZE)' \
 	  ', or set both LIBTORCH (an unpacked libtorch) and ORT_DYLIB_PATH (a libonnxruntime.so)' \
 	  --python-version $(SITE_PYTHON) $(SITE_$(variant))
+
+.native/openvino/$(call stamp,OPENVINO,$(SITE_OPENVINO)): | tools
+	@FINISH='ln -s libonnxruntime.so.$(ONNXRUNTIME_OPENVINO_VERSION) onnxruntime/capi/libonnxruntime.so' \
+	  build/fetch.sh .native/openvino $(@F) \
+	  'ONNX Runtime $(ONNXRUNTIME_OPENVINO_VERSION) with OpenVINO, which glow-runtime opens for that provider' \
+	  '$(SITE_OPENVINO_SIZE)' '' --python-version $(SITE_PYTHON) $(SITE_OPENVINO)
 
 $(python): | tools
 	@FINISH= build/fetch.sh .native/python $(@F) \

@@ -41,6 +41,12 @@ SITE_CUDA := \
   onnxruntime-gpu==$(ONNXRUNTIME_VERSION)
 SITE_CUDA_SIZE := 2.8 GB to fetch, 4.2 GB on disk
 
+# --- ONNX Runtime with OpenVINO: .native/openvino (`make setup OPENVINO=1`) -----------------------
+# The provider and OpenVINO itself, for Intel's and AMD's CPUs. Its ONNX Runtime is an older one.
+ONNXRUNTIME_OPENVINO_VERSION := 1.24.1
+SITE_OPENVINO := onnxruntime-openvino==$(ONNXRUNTIME_OPENVINO_VERSION)
+SITE_OPENVINO_SIZE := 85 MB to fetch, 260 MB on disk
+
 # --- Python packages of the end-to-end tests: .native/python --------------------------------------
 # A reader of ONNX files that is not ours. Two sets, since no one version serves Python 3.9 to 3.14.
 TEST_PYTHON := \

@@ -1,5 +1,5 @@
 //! The loaded model.
-use crate::graph::{Graph, Input, Output};
+use crate::graph::{Graph, Input, PerLevel};
 use crate::load::{LoadTimes, Recipe};
 use crate::nodes::Node;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
@@ -9,6 +9,7 @@ use crate::{
 };
 use glow_models::{Bundle, BundleBytes};
 use ndarray::{Array4, ArrayView4};
+use smallvec::smallvec;
 use std::path::Path;
 
 /// A Glow, ready to sample, encode, decode and score.
@@ -211,7 +212,7 @@ impl Glow {
         }
         let n = images.dim().0;
         let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
-        let mut inputs = vec![
+        let mut inputs: PerLevel<_> = smallvec![
             Input::Bytes(images.as_slice().expect("standard layout")),
             Input::Floats(noise.as_slice().expect("standard layout")),
         ];
@@ -239,7 +240,7 @@ impl Glow {
         let graph = self.graph(GraphKind::Decoder)?;
         latents.check(&self.manifest().latent_shapes)?;
         let n = latents.batch();
-        let mut inputs = Vec::with_capacity(latents.levels().len() + 1);
+        let mut inputs = PerLevel::new();
         for level in latents.levels() {
             let level = level.as_slice().expect("latents are in standard layout");
             finite(level, level.len() / n.max(1), "the given latent", "")?;
@@ -247,8 +248,9 @@ impl Glow {
         }
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
-        let [images, x]: [Output; 2] =
-            graph.run(&inputs, n, self.chunk)?.try_into().expect("as many outputs as were asked for");
+        let mut outputs = graph.run(&inputs, n, self.chunk)?;
+        let mut next = || outputs.pop().expect("the decoder has two outputs");
+        let (x, images) = (next(), next());
         let a = self.architecture();
         let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
         finite(&x.floats, a.dims(), "the decoded value", hint)?;

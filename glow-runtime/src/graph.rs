@@ -4,6 +4,7 @@ use crate::session::{self, Model, SessionOptions, Worker};
 use crate::{Architecture, Error};
 use glow_models::{DECODER_FILE, ENCODER_FILE};
 use ort::value::{Outlet, TensorElementType, ValueType};
+use smallvec::SmallVec;
 use std::fmt;
 
 /// One of a bundle's two graphs.
@@ -109,6 +110,9 @@ pub(crate) enum Input<'a> {
     Labels(&'a [i64]),
 }
 
+/// What is one a level, and one or two more: seldom more than this, and then on the heap.
+pub(crate) type PerLevel<T> = SmallVec<[T; 8]>;
+
 /// One output of the images run so far.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -149,8 +153,9 @@ impl Graph {
     }
 
     /// Runs `n` images in chunks, and gives one [`Output`] for each of the graph's.
-    pub fn run(&self, inputs: &[Input<'_>], n: usize, chunk: usize) -> Result<Vec<Output>, Error> {
-        let mut outputs: Vec<Output> = self.outputs.iter().map(|port| Output::for_images(port, n)).collect();
+    pub fn run(&self, inputs: &[Input<'_>], n: usize, chunk: usize) -> Result<PerLevel<Output>, Error> {
+        let mut outputs: PerLevel<Output> =
+            self.outputs.iter().map(|port| Output::for_images(port, n)).collect();
         for begin in (0..n).step_by(chunk) {
             let range = begin..n.min(begin + chunk);
             // Other callers have their turn between two chunks.

@@ -3,10 +3,10 @@ use crate::builder::{GlowBuilder, LoadStep};
 use crate::folders::TemporaryFolder;
 use crate::graph::Graph;
 use crate::library::{self, Library};
+use crate::nodes::{self, Node};
 use crate::provider::Provider;
 use crate::session::{Model, SessionOptions};
 use crate::weights::{Constants, Weights};
-use crate::nodes::{self, Node};
 use crate::{Architecture, EncodeOptions, Error, Glow, GraphKind, prepared};
 use glow_models::{Bundle, Precision, WEIGHTS_FILE};
 use ndarray::Array4;
@@ -95,9 +95,11 @@ impl GlowBuilder {
         let on_cpu = providers.iter().all(Provider::is_cpu);
         let cached = self.cache.as_ref().map(|cache| {
             let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
-            let hashes = kinds.iter().map(|kind| kind.file()).chain([WEIGHTS_FILE]).map(|file| {
-                bundle.manifest().files.get(file).map_or("", |entry| entry.sha256.as_str())
-            });
+            let hashes = kinds
+                .iter()
+                .map(|kind| kind.file())
+                .chain([WEIGHTS_FILE])
+                .map(|file| bundle.manifest().files.get(file).map_or("", |entry| entry.sha256.as_str()));
             let machine = if on_cpu { String::new() } else { library::gpu::fingerprint() };
             let parts = hashes
                 .chain([library.info.version.as_str(), machine.as_str()])
@@ -132,14 +134,15 @@ impl GlowBuilder {
             (glow, verified.transpose())
         });
         // Damaged weights explain whatever else failed.
-        times.weights = verified.map_err(|error| {
-            // What was made of them must not be found later.
-            if let (true, false, Some(folder)) = (shared, hit, &cached) {
-                let _ = std::fs::remove_dir_all(folder);
-            }
-            error
-        })?
-        .unwrap_or_default();
+        times.weights = verified
+            .map_err(|error| {
+                // What was made of them must not be found later.
+                if let (true, false, Some(folder)) = (shared, hit, &cached) {
+                    let _ = std::fs::remove_dir_all(folder);
+                }
+                error
+            })?
+            .unwrap_or_default();
         let mut glow = glow?;
         timed(&mut times.warm_up, || self.try_out(&glow, architecture))?;
         glow.times = *times;
@@ -246,9 +249,9 @@ fn plain(
 ) -> Result<Vec<(GraphKind, Model)>, Error> {
     let path = folder.join(WEIGHTS_FILE);
     let weights = match options.providers.iter().all(Provider::is_cpu) {
-        true => Some(Arc::new(
-            Weights::map(&path).map_err(|source| Error::Read { path: path.clone(), source })?,
-        )),
+        true => {
+            Some(Arc::new(Weights::map(&path).map_err(|source| Error::Read { path: path.clone(), source })?))
+        }
         // Providers read the weights by themselves, and put them where they compute.
         false => None,
     };
@@ -282,8 +285,8 @@ impl Source {
         }
         // ONNX Runtime maps what lies in files, and copies what it is given.
         let parent = std::env::temp_dir();
-        let folder = TemporaryFolder::new(&parent)
-            .map_err(|source| Error::Write { path: parent.clone(), source })?;
+        let folder =
+            TemporaryFolder::new(&parent).map_err(|source| Error::Write { path: parent.clone(), source })?;
         for file in kinds.iter().map(|kind| kind.file()).chain([WEIGHTS_FILE]) {
             let path = folder.path().join(file);
             std::fs::write(&path, bundle.bytes(file).unwrap_or_default())

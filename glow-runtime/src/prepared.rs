@@ -89,12 +89,26 @@ pub(crate) fn prepare(
     };
     let temporary = TemporaryFolder::new(&parent).map_err(writing(&parent))?;
     write(source, kinds, options, temporary.path())?;
+    give_memory_back();
     match cached {
         Some(folder) => {
             temporary.keep_as(folder).map_err(writing(folder))?;
             Ok((open(folder, kinds)?, None))
         }
         None => Ok((open(temporary.path(), kinds)?, Some(temporary))),
+    }
+}
+
+/// The sessions that optimised the graphs had copies of the weights. They are freed, but in pieces that
+/// glibc keeps for later.
+fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: glibc's own function, which may be called at any time from any thread.
+        unsafe { malloc_trim(0) };
     }
 }
 
@@ -105,8 +119,8 @@ fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Vec<(GraphKind, Model)>, E
     let model = |&kind: &GraphKind| {
         let path = folder.join(kind.file());
         let graph = std::fs::read(&path).map_err(reading(&path))?;
-        let constants = Constants::new(&graph, &weights)
-            .map_err(|reason| Error::Graph { path: path.clone(), reason })?;
+        let constants =
+            Constants::new(&graph, &weights).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
         let prepacked = Some(prepacked.clone());
         Ok((kind, Model { path, constants: Some(constants), prepacked, optimised: true }))
     };

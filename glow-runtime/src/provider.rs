@@ -155,7 +155,9 @@ impl FromStr for Provider {
                 let fp16 = match precision {
                     None | Some("fp32") => false,
                     Some("fp16") => true,
-                    Some(other) => return Err(format!("TensorRT's precision is fp32 or fp16, not {other:?}")),
+                    Some(other) => {
+                        return Err(format!("TensorRT's precision is fp32 or fp16, not {other:?}"));
+                    }
                 };
                 Ok(Self::TensorRt(TensorRt { device: number()?, fp16, ..Default::default() }))
             }
@@ -173,7 +175,9 @@ impl FromStr for Provider {
             }
             #[cfg(not(feature = "openvino"))]
             "openvino" => Err("this build has no OpenVINO: build with the feature `openvino`".into()),
-            other => Err(format!("{other:?} is no provider; there are auto, cpu, cuda, tensorrt and openvino")),
+            other => {
+                Err(format!("{other:?} is no provider; there are auto, cpu, cuda, tensorrt and openvino"))
+            }
         }
     }
 }
@@ -225,6 +229,11 @@ impl Provider {
         Some(provider.error_on_failure())
     }
 
+    /// The error of a provider that ONNX Runtime does not come to terms with.
+    pub(crate) fn unusable(&self, message: &str) -> Error {
+        Error::Provider { provider: self.clone(), reason: reason(message) }
+    }
+
     /// Looks for what the provider needs, so that what is missing has a clear error instead of the
     /// loader's.
     pub(crate) fn check(&self, library: &Library) -> Result<(), Error> {
@@ -256,6 +265,26 @@ impl Provider {
         }
         Ok(())
     }
+}
+
+/// ONNX Runtime's message without the place in its sources, and with the way out where it is known.
+fn reason(message: &str) -> String {
+    const HINTS: [(&str, &str); 5] = [
+        ("libcuda.so.1", "NVIDIA's driver is not installed"),
+        ("libnvinfer", "install TensorRT 10"),
+        ("cannot open shared object file", "run `make setup CUDA=1`, or install CUDA 13 and cuDNN 9"),
+        ("fallback to CPU EP", "to let these nodes run there, add the CPU to the list"),
+        ("driver version is insufficient", "install a newer driver of NVIDIA"),
+    ];
+    // "FILE:LINE FUNCTION [ONNXRuntimeError] : 1 : FAIL : what happened"
+    let what = message.rsplit("[ONNXRuntimeError] : ").next().unwrap_or(message);
+    let code = |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let what = match what.splitn(3, " : ").collect::<Vec<_>>()[..] {
+        [number, name, rest] if code(number) && code(name) => rest,
+        _ => what,
+    };
+    let hint = HINTS.iter().find(|(sign, _)| what.contains(sign));
+    hint.map_or_else(|| what.trim().into(), |(_, hint)| format!("{}; {hint}", what.trim()))
 }
 
 fn available<E: ep::ExecutionProvider>() -> bool {
@@ -331,10 +360,7 @@ mod tests {
             ("CPU", Provider::Cpu),
             ("cuda", Provider::Cuda(Cuda::default())),
             ("cuda:3", Provider::Cuda(Cuda { device: 3, ..Default::default() })),
-            (
-                "tensorrt:1/fp16",
-                Provider::TensorRt(TensorRt { device: 1, fp16: true, ..Default::default() }),
-            ),
+            ("tensorrt:1/fp16", Provider::TensorRt(TensorRt { device: 1, fp16: true, ..Default::default() })),
         ];
         for (text, provider) in cases {
             assert_eq!(text.parse(), Ok(provider), "{text}");
@@ -351,6 +377,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn reasons_are_stripped_and_have_a_way_out() {
+        let loader = "/onnxruntime_src/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& \
+                      onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load \
+                      library x.so with error: libcuda.so.1: cannot open shared object file";
+        let expected = "Failed to load library x.so with error: libcuda.so.1: cannot open shared object \
+                        file; NVIDIA's driver is not installed";
+        assert_eq!(reason(loader), expected);
+        assert_eq!(
+            reason("CUDA failure 100: no CUDA-capable device"),
+            "CUDA failure 100: no CUDA-capable device"
+        );
+    }
+
     fn setting<'a>(inputs: &'a [(String, Vec<usize>)], cache: Option<&'a Path>) -> Setting<'a> {
         Setting { threads: 2, cache, inputs }
     }
@@ -358,7 +398,8 @@ mod tests {
     #[test]
     fn the_options_of_cuda() {
         let options = format!("{:?}", cuda(&Cuda { device: 1, graphs: true, tf32: false }));
-        for expected in ["\"device_id\": \"1\"", "\"enable_cuda_graph\": \"true\"", "\"use_tf32\": \"false\""] {
+        for expected in ["\"device_id\": \"1\"", "\"enable_cuda_graph\": \"true\"", "\"use_tf32\": \"false\""]
+        {
             assert!(options.contains(expected), "{options} lacks {expected}");
         }
     }

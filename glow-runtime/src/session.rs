@@ -40,10 +40,9 @@ impl SessionOptions {
         for provider in &self.providers {
             provider.check(&self.library)?;
             let Some(dispatch) = provider.dispatch(&setting) else { continue };
-            builder = builder.with_execution_providers([dispatch]).map_err(|error| Error::Provider {
-                provider: provider.clone(),
-                reason: error.message().to_string(),
-            })?;
+            builder = builder
+                .with_execution_providers([dispatch])
+                .map_err(|error| provider.unusable(error.message()))?;
         }
         if !self.providers.iter().any(Provider::is_cpu) {
             // Otherwise nodes that the provider does not take would land on the CPU unseen.
@@ -88,7 +87,10 @@ pub(crate) struct Model {
 impl Model {
     pub fn session(&self, inputs: &[Port], options: &SessionOptions) -> Result<Session, Error> {
         let builder = options.builder(inputs)?;
-        self.commit(builder).map_err(|source| Error::Load { path: self.path.clone(), source: source.into() })
+        self.commit(builder).map_err(|source| match &options.providers[0] {
+            Provider::Cpu => Error::Load { path: self.path.clone(), source: source.into() },
+            provider => provider.unusable(source.message()),
+        })
     }
 
     pub fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {

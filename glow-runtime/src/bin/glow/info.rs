@@ -1,10 +1,11 @@
 //! `glow info`
 use crate::arguments::Runtime;
+use crate::loading::{self, Loading};
 use crate::outputs::print;
 use anyhow::Result;
 use clap::Args;
 use glow_models::{Bundle, MANIFEST_FILE};
-use glow_runtime::{OnnxRuntime, Provider};
+use glow_runtime::OnnxRuntime;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -16,9 +17,22 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Load the bundle, draw a sample, and tell where the time went and what memory it takes
+    #[arg(long)]
+    timings: bool,
+    /// Load the bundle, and tell which provider runs which node
+    #[arg(long)]
+    nodes: bool,
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    // First, since its times are to be told.
+    let loaded = match arguments.timings || arguments.nodes {
+        true => Some(runtime.builder().load(&arguments.bundle)?),
+        false => None,
+    };
+    let nodes = loaded.as_ref().filter(|_| arguments.nodes).map(loading::nodes).transpose()?;
+    let loading = loaded.filter(|_| arguments.timings).map(Loading::new).transpose()?;
     let bundle = Bundle::open(&arguments.bundle).map_err(glow_runtime::Error::from)?;
     let files: Vec<File> = bundle
         .manifest()
@@ -33,11 +47,24 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     // A bundle can be looked at without ONNX Runtime too.
     let onnxruntime = OnnxRuntime::open(runtime.onnxruntime.as_deref())
         .map_err(|error| crate::chain(&anyhow::Error::from(error)));
+    let asked = || runtime.provider.iter().map(ToString::to_string).collect();
+    let providers = loading.as_ref().map_or_else(asked, Loading::providers);
     if arguments.json {
-        print(&serde_json::to_string_pretty(&to_json(&bundle, &files, &onnxruntime)?)?)
+        let mut value = to_json(&bundle, &files, &onnxruntime, &providers)?;
+        value["loading"] = json!(loading.map(|loading| loading.to_json()));
+        value["nodes"] = json!(nodes.map(|nodes| loading::nodes_to_json(&nodes)));
+        print(&serde_json::to_string_pretty(&value)?)
     } else {
-        lines(&bundle, &files, &onnxruntime)?.iter().try_for_each(|line| print(line))
+        let mut lines = lines(&bundle, &files, &onnxruntime, &providers)?;
+        let more = loading.iter().flat_map(Loading::lines);
+        let more = more.chain(nodes.iter().flat_map(|nodes| loading::nodes_lines(nodes)));
+        lines.extend(more.map(|(name, text)| line(&name, text)));
+        lines.iter().try_for_each(|line| print(line))
     }
+}
+
+fn line(name: &str, text: String) -> String {
+    format!("{name:<14}{text}")
 }
 
 struct File {
@@ -47,7 +74,12 @@ struct File {
     problem: Option<String>,
 }
 
-fn to_json(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, String>) -> Result<Value> {
+fn to_json(
+    bundle: &Bundle,
+    files: &[File],
+    onnxruntime: &Result<OnnxRuntime, String>,
+    providers: &[String],
+) -> Result<Value> {
     let manifest = bundle.manifest();
     let files: serde_json::Map<String, Value> = files
         .iter()
@@ -67,15 +99,19 @@ fn to_json(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, St
         "provenance": manifest.provenance,
         "files": files,
         "onnxruntime": onnxruntime,
-        "provider": "cpu",
+        "providers": providers,
     }))
 }
 
-fn lines(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, String>) -> Result<Vec<String>> {
+fn lines(
+    bundle: &Bundle,
+    files: &[File],
+    onnxruntime: &Result<OnnxRuntime, String>,
+    providers: &[String],
+) -> Result<Vec<String>> {
     let manifest = bundle.manifest();
     let (a, from) = (&manifest.architecture, &manifest.provenance);
     let word = |value: Value| value.as_str().map(str::to_string).unwrap_or_else(|| value.to_string());
-    let line = |name: &str, text: String| format!("{name:<14}{text}");
     let mut lines = vec![
         line("bundle", bundle.path(MANIFEST_FILE).display().to_string()),
         line("image", format!("{}×{}, {} channels, {} bits", a.width, a.height, a.channels, a.n_bits)),
@@ -114,6 +150,6 @@ fn lines(bundle: &Bundle, files: &[File], onnxruntime: &Result<OnnxRuntime, Stri
         Ok(found) => line("ONNX Runtime", format!("{}, {}", found.version, found.path.display())),
         Err(problem) => line("ONNX Runtime", problem.clone()),
     });
-    lines.push(line("provider", Provider::default().to_string()));
+    lines.push(line("providers", providers.join(", ")));
     Ok(lines)
 }

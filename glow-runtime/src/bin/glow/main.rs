@@ -5,6 +5,7 @@ mod encode;
 mod info;
 mod inputs;
 mod interpolate;
+mod loading;
 mod outputs;
 mod progress;
 mod reconstruct;

@@ -1,0 +1,150 @@
+//! However a bundle is loaded, it is the same model; what cannot be used is an error.
+mod support;
+
+use glow_runtime::{
+    BundleBytes, Cuda, EncodeOptions, Error, Glow, GlowBuilder, GraphKind, LoadStep, Provider, SampleOptions,
+    TensorRt,
+};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use support::{copy, noise, unconditional};
+
+/// Everything that a model says of some images.
+fn answers(glow: &Glow) -> (glow_runtime::Encoded, ndarray::Array4<u8>) {
+    let encoded = glow.encode(&noise(5), &EncodeOptions::default()).unwrap();
+    (encoded, glow.sample(7, &SampleOptions { seed: 1, ..Default::default() }).unwrap())
+}
+
+fn load(builder: GlowBuilder) -> Glow {
+    builder.load(unconditional()).unwrap()
+}
+
+#[test]
+fn shared_weights_sessions_threads_and_budgets_change_nothing() {
+    let reference = answers(&load(Glow::builder().share_weights(false)));
+    for builder in [
+        Glow::builder(),
+        Glow::builder().sessions(3),
+        Glow::builder().sessions(2).share_weights(false).threads(4),
+        Glow::builder().memory_budget(0),
+        Glow::builder().warm_up([1, 5]).check(true),
+        Glow::builder().spinning(true),
+        Glow::builder().providers([Provider::Auto]),
+    ] {
+        let text = format!("{builder:?}");
+        assert_eq!(answers(&load(builder)), reference, "{text}");
+    }
+    assert_eq!(load(Glow::builder().memory_budget(0)).max_batch(), 1);
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_cache_serves_the_same_bundle_again_and_no_other() {
+    let cache = tempfile::tempdir().unwrap();
+    let cached = || Glow::builder().cache(cache.path());
+    let first = answers(&load(cached()));
+    let [folder] = &files(cache.path())[..] else { panic!("{:?}", files(cache.path())) };
+    let inside = cache.path().join(folder);
+    assert_eq!(files(&inside), ["decoder.onnx", "encoder.onnx", "weights.bin"]);
+    let written = inside.metadata().unwrap().modified().unwrap();
+    assert_eq!(answers(&load(cached())), first);
+    assert_eq!(inside.metadata().unwrap().modified().unwrap(), written);
+    assert_eq!(files(cache.path()).len(), 1);
+    // Other files, and another choice of graphs.
+    cached().load(support::conditional()).unwrap();
+    cached().decoder_only().load(unconditional()).unwrap();
+    assert_eq!(files(cache.path()).len(), 3);
+}
+
+#[test]
+fn a_damaged_cache_is_named() {
+    let cache = tempfile::tempdir().unwrap();
+    let cached = || Glow::builder().cache(cache.path()).load(unconditional());
+    cached().unwrap();
+    let weights = cache.path().join(&files(cache.path())[0]).join("weights.bin");
+    std::fs::File::options().write(true).open(weights).unwrap().set_len(100).unwrap();
+    let error = cached().map(drop).unwrap_err().to_string();
+    assert!(error.contains(cache.path().to_str().unwrap()) && error.contains("weights"), "{error}");
+}
+
+#[test]
+fn damaged_weights_leave_nothing_in_the_cache() {
+    let (bundle, cache) = (copy(&unconditional()), tempfile::tempdir().unwrap());
+    let path = bundle.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let error = Glow::builder().cache(cache.path()).load(bundle.path()).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Bundle(_)), "{error}");
+    assert_eq!(files(cache.path()), [""; 0]);
+}
+
+#[test]
+fn a_bundle_in_memory_is_the_same_model() {
+    let read = |file: &str| Some(std::fs::read(unconditional().join(file)).unwrap().into());
+    let bytes = BundleBytes {
+        manifest: read("model.json").unwrap(),
+        weights: read("model.safetensors").unwrap(),
+        encoder: read("encoder.onnx"),
+        decoder: read("decoder.onnx"),
+        ..Default::default()
+    };
+    let glow = Glow::from_bytes(bytes.clone()).unwrap();
+    assert_eq!(answers(&glow), answers(&support::load()));
+    assert_eq!(glow.folder(), None);
+    let decoder = BundleBytes { encoder: None, ..bytes };
+    assert!(Glow::from_bytes(decoder.clone()).is_err());
+    Glow::builder().decoder_only().load_bytes(decoder).unwrap();
+}
+
+#[test]
+fn providers_that_cannot_be_used_are_errors() {
+    let load = |providers: &[Provider]| {
+        let builder = Glow::builder().providers(providers.iter().cloned());
+        builder.load(unconditional()).map(drop).unwrap_err().to_string()
+    };
+    // The tests run with the library for the CPU, or where there is no GPU.
+    let (cuda, tensorrt) = (Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default()));
+    if Glow::builder().providers([cuda.clone()]).load(unconditional()).is_err() {
+        for providers in [vec![cuda.clone()], vec![cuda, Provider::Cpu]] {
+            let error = load(&providers);
+            assert!(error.contains("the provider CUDA, device 0 cannot be used: "), "{error}");
+        }
+        assert!(load(&[tensorrt]).contains("the provider TensorRT, device 0 cannot be used: "));
+    }
+    assert!(load(&[]).contains("at least one provider"));
+    assert!(load(&[Provider::Auto, Provider::Cpu]).contains("Auto only alone"));
+}
+
+#[test]
+fn each_node_has_a_provider() {
+    let glow = load(Glow::builder().decoder_only());
+    let nodes = glow.nodes(GraphKind::Decoder).unwrap();
+    assert!(nodes.len() > 10 && nodes.iter().all(|node| node.provider == "CPUExecutionProvider"));
+    assert!(matches!(glow.nodes(GraphKind::Encoder), Err(Error::NotLoaded { .. })));
+    assert_eq!(glow.providers(), [Provider::Cpu]);
+}
+
+#[test]
+fn loading_tells_what_it_does() {
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&steps);
+    let builder = Glow::builder().warm_up([2]).check(true);
+    let glow = load(builder.on_progress(move |step| seen.lock().unwrap().push(step)));
+    let steps = steps.lock().unwrap();
+    for step in [LoadStep::Verifying, LoadStep::Preparing, LoadStep::WarmingUp, LoadStep::Checking] {
+        assert!(steps.contains(&step), "{steps:?} lacks {step:?}");
+    }
+    for kind in [GraphKind::Encoder, GraphKind::Decoder] {
+        assert!(steps.iter().any(|step| matches!(step, LoadStep::Building { graph, .. } if *graph == kind)));
+    }
+    assert_eq!(steps.last(), Some(&LoadStep::Ready));
+    let times = glow.load_times();
+    assert!(times.total >= times.preparation + times.sessions && !times.sessions.is_zero(), "{times:?}");
+}
