@@ -4,6 +4,7 @@ use crate::folders::TemporaryFolder;
 use crate::graph::Graph;
 use crate::library::{self, Library};
 use crate::nodes::{self, Node};
+use crate::prepared::Models;
 use crate::provider::Provider;
 use crate::session::{Model, SessionOptions};
 use crate::weights::{Constants, Weights};
@@ -23,7 +24,8 @@ pub struct LoadTimes {
     pub bundle: Duration,
     /// Opening ONNX Runtime; nothing for a process that has done so.
     pub library: Duration,
-    /// Hashing the weights, at the same time as what follows.
+    /// Hashing the weights: before the rest with an empty cache, at the same time without any, and not at
+    /// all when the cache has what was made of them.
     pub weights: Duration,
     /// Optimising the graphs and writing what comes out, or finding it in the cache.
     pub preparation: Duration,
@@ -113,36 +115,37 @@ impl GlowBuilder {
             cache: cached.clone().filter(|_| !on_cpu),
             providers,
         };
+        // A hit was made of files with these hashes, and nothing of the weights' file is used.
+        let hit = on_cpu && cached.as_ref().is_some_and(|folder| folder.is_dir());
+        let shared = on_cpu && self.share_weights && (cached.is_some() || kinds.len() * self.sessions > 1);
+        // What goes into the cache is found by the hashes, so they must be right: this comes first. Without
+        // a cache it is done while the sessions are made.
+        let before = cached.is_some() && !hit;
+        let meanwhile = self.verify && cached.is_none();
+        if before || meanwhile {
+            self.report(LoadStep::Verifying);
+        }
+        if before {
+            timed(&mut times.weights, || bundle.verify(WEIGHTS_FILE))?;
+        }
         if let Some(folder) = &options.cache {
             std::fs::create_dir_all(folder)
                 .map_err(|source| Error::Write { path: folder.clone(), source })?;
         }
-        // A hit was made of files with these hashes, and nothing of the weights' file is used.
-        let hit = on_cpu && cached.as_ref().is_some_and(|folder| folder.is_dir());
-        let shared = on_cpu && self.share_weights && (cached.is_some() || kinds.len() * self.sessions > 1);
-        let verify = self.verify && !(hit && shared);
         let (glow, verified) = std::thread::scope(|scope| {
-            let hashing = verify.then(|| {
-                self.report(LoadStep::Verifying);
+            let hashing = meanwhile.then(|| {
                 scope.spawn(|| {
                     let begin = Instant::now();
                     bundle.verify(WEIGHTS_FILE).map(|()| begin.elapsed())
                 })
             });
             let glow = self.assemble(bundle, kinds, &options, shared, cached.as_deref(), times);
-            let verified = hashing.map(|thread| thread.join().expect("hashing does not panic"));
-            (glow, verified.transpose())
+            (glow, hashing.map(|thread| thread.join().expect("hashing does not panic")))
         });
         // Damaged weights explain whatever else failed.
-        times.weights = verified
-            .map_err(|error| {
-                // What was made of them must not be found later.
-                if let (true, false, Some(folder)) = (shared, hit, &cached) {
-                    let _ = std::fs::remove_dir_all(folder);
-                }
-                error
-            })?
-            .unwrap_or_default();
+        if let Some(verified) = verified {
+            times.weights = verified?;
+        }
         let mut glow = glow?;
         timed(&mut times.warm_up, || self.try_out(&glow, architecture))?;
         glow.times = *times;
@@ -232,7 +235,7 @@ fn check(glow: &Glow, a: &Architecture) -> Result<(), Error> {
     let back = glow.decode(&glow.encode(&picture, &options)?.latents, labels.as_deref())?.images;
     let expected = glow.quantize(&picture);
     let difference = back.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
-    let step = 1u8.checked_shl(8 - a.n_bits as u32).unwrap_or(1);
+    let step = 1u8.checked_shl(8 - a.n_bits).unwrap_or(1);
     // In float the values come back within a fraction of a step; networks in less leave more.
     let allowed = if glow.manifest().precision == Precision::Fp32 { 0 } else { 4 * step };
     if difference > allowed {
@@ -242,11 +245,7 @@ fn check(glow: &Glow, a: &Architecture) -> Result<(), Error> {
 }
 
 /// The bundle's own graphs, each session with what it makes of the weights for itself.
-fn plain(
-    folder: &Path,
-    kinds: &[GraphKind],
-    options: &SessionOptions,
-) -> Result<Vec<(GraphKind, Model)>, Error> {
+fn plain(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
     let path = folder.join(WEIGHTS_FILE);
     let weights = match options.providers.iter().all(Provider::is_cpu) {
         true => {

@@ -57,6 +57,9 @@ fn cpu() -> String {
     cpu
 }
 
+/// One for each graph.
+pub(crate) type Models = Vec<(GraphKind, Model)>;
+
 fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Write { path: path.into(), source }
 }
@@ -74,7 +77,7 @@ pub(crate) fn prepare(
     kinds: &[GraphKind],
     options: &SessionOptions,
     cached: Option<&Path>,
-) -> Result<(Vec<(GraphKind, Model)>, Option<TemporaryFolder>), Error> {
+) -> Result<(Models, Option<TemporaryFolder>), Error> {
     if let Some(folder) = cached
         && folder.is_dir()
     {
@@ -112,7 +115,7 @@ fn give_memory_back() {
     }
 }
 
-fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Vec<(GraphKind, Model)>, Error> {
+fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Models, Error> {
     let path = folder.join(WEIGHTS);
     let weights = Arc::new(Weights::map(&path).map_err(reading(&path))?);
     let prepacked = PrepackedWeights::new();

@@ -223,6 +223,8 @@ fn a_process_uses_one_library() {
     let first = load();
     let same = Glow::builder().onnxruntime(&first.onnxruntime().path).load(unconditional()).unwrap();
     assert_eq!(same.onnxruntime(), first.onnxruntime());
+    let folder = first.onnxruntime().path.parent().unwrap();
+    Glow::builder().onnxruntime(folder).load(unconditional()).unwrap();
     expect([(
         Glow::builder().onnxruntime("/elsewhere/libonnxruntime.so").load(unconditional()).map(drop),
         "/elsewhere/libonnxruntime.so was asked for, but this process already uses",

@@ -52,7 +52,7 @@ pub(crate) fn start(asked: Option<&Path>, openvino: bool) -> Result<Library, Err
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*library {
         return match asked {
-            Some(asked) if !same_file(asked, &library.info.path) => {
+            Some(asked) if !is_file(asked, &library.info.path) => {
                 let loaded = library.info.path.clone();
                 Err(Error::LibraryAlreadyLoaded { loaded, asked: asked.into() })
             }
@@ -80,10 +80,13 @@ pub(crate) fn start(asked: Option<&Path>, openvino: bool) -> Result<Library, Err
     Ok(library.insert(started).clone())
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
+/// Whether what is asked for, a file or the folder that it is in, is this library.
+fn is_file(asked: &Path, library: &Path) -> bool {
+    let within = if asked.is_dir() { in_folder(asked) } else { None };
+    let asked = within.as_deref().unwrap_or(asked);
+    match (asked.canonicalize(), library.canonicalize()) {
+        (Ok(asked), Ok(library)) => asked == library,
+        _ => asked == library,
     }
 }
 

@@ -71,7 +71,7 @@ impl Loading {
         let what = |name: &str| match name {
             "bundle" => "manifest and graphs, checked",
             "library" => "ONNX Runtime, opened",
-            "weights" => "weights, hashed meanwhile",
+            "weights" => "weights, hashed; without a cache, meanwhile",
             "preparation" => "graphs, optimised or found in the cache",
             "sessions" => "sessions",
             "warm_up" => "warm-up and check",
