@@ -184,6 +184,7 @@ impl FromStr for Provider {
 
 /// What a provider's options depend on besides themselves.
 pub(crate) struct Setting<'a> {
+    #[cfg_attr(not(feature = "openvino"), allow(dead_code, reason = "OpenVINO has threads of its own"))]
     pub threads: usize,
     /// Folder for what the provider compiles; its name tells what it was compiled from and for.
     pub cache: Option<&'a Path>,
