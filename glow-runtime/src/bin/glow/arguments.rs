@@ -27,8 +27,8 @@ pub struct Runtime {
     /// Threads [default: one a physical core]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// What executes the model, in order of preference: cpu, cuda[:DEVICE], tensorrt[:DEVICE][/fp16],
-    /// openvino[:DEVICE][/bf16], or auto alone; without cpu in the list, nothing runs there
+    /// What executes the model, in order of preference: cpu, cuda, cuda:1, tensorrt, tensorrt:0/fp16,
+    /// openvino, openvino:CPU/bf16, or auto alone; without cpu in the list, nothing runs there
     #[arg(long, global = true, value_name = "LIST", value_delimiter = ',', default_value = "cpu")]
     pub provider: Vec<Provider>,
     /// Folder for what is made of the model for this machine, so that it loads faster the next time; for
