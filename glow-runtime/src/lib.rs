@@ -55,10 +55,15 @@
 //! the kernels that run the exported graphs divide the work among outputs, never within a sum. No such
 //! promise is made across providers, processors or versions of ONNX Runtime.
 //!
+//! # More
+//! - [`Attributes`]: named directions in latent space, to edit images along.
+//! - [`ReferenceScores`]: whether an image is of the kind that the model knows.
+//! - The examples `sample_thumbnails`, `ood_scores` and `edit_attributes` are small programs to start from.
+//!
 //! # Features
 //! | feature | gives | default |
 //! | --- | --- | --- |
-//! | `image` | `images`: conversion to and from the `image` crate, image files, grids | no |
+//! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
 //! | `cli` | the program `glow` | no |
 mod attributes;

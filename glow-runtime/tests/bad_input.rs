@@ -60,6 +60,10 @@ fn numbers_out_of_range() {
         (temperature(f32::NAN), "temperature = NaN"),
         (temperature(f32::INFINITY), "temperature = inf"),
         (
+            glow.sample(1, &SampleOptions { truncation: Some(f32::NAN), ..Default::default() }).map(drop),
+            "truncation = NaN is out of range: at least 0.01, or none",
+        ),
+        (
             glow.sample(usize::MAX, &SampleOptions::default()).map(drop),
             "is out of range: what memory can hold",
         ),

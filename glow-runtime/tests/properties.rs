@@ -107,6 +107,32 @@ fn likelihoods_are_means_over_the_draws() {
 }
 
 #[test]
+fn the_standard_error_is_that_of_the_draws() {
+    let (glow, images) = (load(), noise(2));
+    let score = |draws| glow.score(&images, &ScoreOptions { draws, ..Default::default() }).unwrap();
+    assert_eq!(score(1)[0].standard_error, None);
+    // The draws of a call are the first ones of a longer call, so that they can be told apart.
+    let (one, two) = (score(1)[0].log_prob, score(2)[0]);
+    let other = 2.0 * two.log_prob - one;
+    let expected = (other - one).abs() / 2.0;
+    assert!((two.standard_error.unwrap() - expected).abs() < 1e-6 * expected.max(1.0));
+    assert_eq!(two.bits_per_dim, glow.architecture().bits_per_dim(two.log_prob));
+}
+
+#[test]
+fn truncated_samples_stay_within() {
+    let options = SampleOptions { temperature: 0.5, truncation: Some(0.8), seed: 4, ..Default::default() };
+    let glow = load();
+    let latents = glow.sample_latents(9, &options).unwrap();
+    assert!(latents.flat().iter().all(|eps| eps.abs() <= 0.4));
+    let seventh = SampleOptions { first: 7, ..options.clone() };
+    assert_eq!(glow.sample_latents(1, &seventh).unwrap(), latents.slice(7..8).unwrap());
+    let none = SampleOptions { truncation: Some(f32::INFINITY), ..options.clone() };
+    let without = SampleOptions { truncation: None, ..options };
+    assert_eq!(glow.sample(3, &none).unwrap(), glow.sample(3, &without).unwrap());
+}
+
+#[test]
 fn interpolation_begins_and_ends_at_the_images() {
     let (glow, images) = (load(), noise(4));
     let latents = glow.encode(&images, &EncodeOptions::default()).unwrap().latents;

@@ -16,6 +16,7 @@
 mod architecture;
 mod atomic;
 mod bundle;
+mod celeba;
 mod checkpoint;
 mod config;
 mod fields;
@@ -32,8 +33,9 @@ pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
 pub use atomic::{remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
-    Manifest, Precision, Provenance, WEIGHTS_FILE, Weights,
+    Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
+pub use celeba::{CelebaAttributes, CelebaError};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
 pub use config::{Config, ConfigError, Data, preset_names};
 pub use fields::Field;

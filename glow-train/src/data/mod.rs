@@ -56,7 +56,6 @@ use std::sync::Arc;
 
 use fit::Fit;
 
-pub use celeba::{ATTRIBUTES_FILE, CelebaAttributes};
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use skipped::{SkippedImage, SkippedReport};

@@ -5,8 +5,12 @@
 use super::WEIGHTS_FILE;
 use crate::protobuf::{Fields, Value};
 
-/// Checks a whole `.onnx` file, whose tensors may lie in the `weights` bytes of [`WEIGHTS_FILE`].
-pub(crate) fn check(file: &[u8], weights: u64) -> Result<(), String> {
+/// Checks the bytes of a whole `.onnx` file, whose tensors may lie in [`WEIGHTS_FILE`] of `weights` bytes;
+/// see [`Bundle::check_graph`](super::Bundle::check_graph).
+///
+/// # Errors
+/// What is in the graph that should not be.
+pub fn check(file: &[u8], weights: u64) -> Result<(), String> {
     // ONNX Runtime takes bytes with this mark for its own format, whatever else they are.
     if file.get(4..8) == Some(b"ORTM") {
         return Err("it is in the format of ONNX Runtime, not in that of ONNX".into());

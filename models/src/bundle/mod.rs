@@ -3,6 +3,7 @@ mod bytes;
 mod graph;
 
 pub use bytes::BundleBytes;
+pub use graph::check as check_graph;
 
 use crate::{Architecture, ArchitectureError, LatentShape, TensorFileError};
 use serde::{Deserialize, Serialize};

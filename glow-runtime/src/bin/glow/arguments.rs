@@ -81,6 +81,10 @@ pub enum Command {
     Reconstruct(crate::reconstruct::Arguments),
     /// Draw the way between pairs of images
     Interpolate(crate::interpolate::Arguments),
+    /// Change attributes of images: more of a smile, say
+    Edit(crate::edit::Arguments),
+    /// Fit, list or remove attributes: named directions in latent space
+    Attributes(crate::attributes::Arguments),
     /// Compute the likelihoods of images
     Score(crate::score::Arguments),
 }

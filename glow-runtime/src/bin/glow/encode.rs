@@ -1,7 +1,7 @@
 //! `glow encode`
 use crate::arguments::Runtime;
 use crate::inputs::ImageInput;
-use crate::outputs::{print, say};
+use crate::outputs::{is_npy, print, say};
 use crate::progress::Progress;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -16,8 +16,9 @@ pub struct Arguments {
     bundle: PathBuf,
     #[command(flatten)]
     input: ImageInput,
-    /// The safetensors file to write: eps_0 … eps_{L-1}, float32 [N, c, h, w] each
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// The file to write: safetensors with eps_0 … eps_{L-1}, float32 [N, c, h, w] each; or, if it ends in
+    /// .npy, numpy's format with the flat latents, float32 [N, H·W·C]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Dequantization noise: the middle of each pixel value, or uniform as in training
     #[arg(long, value_enum, default_value_t = NoiseKind::Midpoint)]
@@ -49,7 +50,11 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         paths.extend(batch.paths);
     }
     drop(progress);
-    Latents::concat(&latents)?.save(&arguments.out)?;
+    let latents = Latents::concat(&latents)?;
+    match is_npy(&arguments.out) {
+        true => latents.save_npy(&arguments.out)?,
+        false => latents.save(&arguments.out)?,
+    }
     say(&format!("wrote the latents of {} images to {}", paths.len(), arguments.out.display()));
     paths.iter().enumerate().try_for_each(|(number, path)| print(&format!("{number}\t{}", path.display())))
 }

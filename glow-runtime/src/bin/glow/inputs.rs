@@ -1,9 +1,10 @@
 //! Images from the command line.
 use crate::arguments::Class;
 use crate::outputs::say;
+use crate::progress::Progress;
 use anyhow::{Result, bail};
 use clap::Args;
-use glow_runtime::{Architecture, images};
+use glow_runtime::{Architecture, EncodeOptions, Glow, Latents, images};
 use ndarray::{Array4, Axis, stack};
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ pub struct ImageInput {
 pub struct Batch {
     /// Their files.
     pub paths: Vec<PathBuf>,
+    /// Their places among all files.
+    pub places: Vec<usize>,
     /// Their pixels [N, H, W, C].
     pub pixels: Array4<u8>,
     /// Their labels.
@@ -33,46 +36,70 @@ pub struct Batch {
 impl ImageInput {
     /// Finds the files; they are read batch by batch.
     pub fn open<'a>(&'a self, architecture: &'a Architecture) -> Result<ImageReader<'a>> {
-        let mut files = Vec::new();
-        for path in &self.paths {
-            if path.is_dir() {
-                let found = images::list(path)?;
-                if found.is_empty() {
-                    bail!("{} holds no images ({})", path.display(), images::EXTENSIONS.join(", "));
-                }
-                files.extend(found.into_iter().map(|file| (file, false)));
-            } else {
-                files.push((path.clone(), true));
-            }
-        }
-        let left = self.limit.unwrap_or(usize::MAX);
-        let total = files.len().min(left);
-        Ok(ImageReader {
-            input: self,
-            architecture,
-            files: files.into_iter(),
-            left,
-            total,
-            read: 0,
-            skipped: 0,
-        })
+        let files = find(&self.paths)?;
+        Ok(ImageReader::new(files, self.limit.unwrap_or(usize::MAX), &self.class, architecture))
     }
+}
+
+/// The image files that are meant: each with whether it was named, rather than found in a folder.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let found = images::list(path)?;
+            if found.is_empty() {
+                bail!("{} holds no images ({})", path.display(), images::EXTENSIONS.join(", "));
+            }
+            files.extend(found.into_iter().map(|file| (file, false)));
+        } else {
+            files.push((path.clone(), true));
+        }
+    }
+    Ok(files)
+}
+
+/// Latents, with [`Noise::Midpoint`](glow_runtime::Noise), of those of the images that can be read, and
+/// which these are.
+pub fn encode(glow: &Glow, files: Vec<(PathBuf, bool)>, class: &Class) -> Result<(Latents, Vec<usize>)> {
+    let mut reader = ImageReader::new(files, usize::MAX, class, glow.architecture());
+    let mut progress = Progress::new("encoded", reader.total());
+    let (mut latents, mut read) = (Vec::new(), Vec::new());
+    while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
+        let options = EncodeOptions { labels: batch.labels, ..Default::default() };
+        latents.push(glow.encode(&batch.pixels, &options)?.latents);
+        progress.add(batch.paths.len());
+        read.extend(batch.places);
+    }
+    drop(progress);
+    Ok((Latents::concat(&latents)?, read))
 }
 
 /// Reads images batch by batch. One that was named on the command line must be readable; one in a
 /// folder is skipped.
 pub struct ImageReader<'a> {
-    input: &'a ImageInput,
+    class: &'a Class,
     architecture: &'a Architecture,
     /// Each with whether it was named.
-    files: std::vec::IntoIter<(PathBuf, bool)>,
+    files: std::iter::Enumerate<std::vec::IntoIter<(PathBuf, bool)>>,
     left: usize,
     total: usize,
     read: usize,
     skipped: usize,
 }
 
-impl ImageReader<'_> {
+impl<'a> ImageReader<'a> {
+    /// Reads `limit` of the files at most, leaving those out that cannot be read.
+    pub fn new(
+        files: Vec<(PathBuf, bool)>,
+        limit: usize,
+        class: &'a Class,
+        architecture: &'a Architecture,
+    ) -> Self {
+        let (total, left) = (files.len().min(limit), limit);
+        let files = files.into_iter().enumerate();
+        Self { class, architecture, files, left, total, read: 0, skipped: 0 }
+    }
+
     /// The most images that there can be.
     pub fn total(&self) -> usize {
         self.total
@@ -80,13 +107,14 @@ impl ImageReader<'_> {
 
     /// The next images, `most` at most; nothing after the last.
     pub fn next(&mut self, most: usize) -> Result<Option<Batch>> {
-        let (mut paths, mut pixels) = (Vec::new(), Vec::new());
+        let (mut paths, mut places, mut pixels) = (Vec::new(), Vec::new(), Vec::new());
         while pixels.len() < most.min(self.left) {
-            let Some((path, named)) = self.files.next() else { break };
+            let Some((place, (path, named))) = self.files.next() else { break };
             match images::read(&path, self.architecture) {
                 Ok(image) => {
                     pixels.push(image);
                     paths.push(path);
+                    places.push(place);
                 }
                 Err(error) if named => return Err(error.into()),
                 Err(error) => {
@@ -101,8 +129,8 @@ impl ImageReader<'_> {
             return self.finish().map(|()| None);
         }
         let views: Vec<_> = pixels.iter().map(|image| image.view()).collect();
-        let labels = self.input.class.labels(pixels.len());
-        Ok(Some(Batch { paths, pixels: stack(Axis(0), &views)?, labels }))
+        let labels = self.class.labels(pixels.len());
+        Ok(Some(Batch { paths, places, pixels: stack(Axis(0), &views)?, labels }))
     }
 
     fn finish(&self) -> Result<()> {

@@ -1,10 +1,13 @@
 //! The program `glow`: what a bundle can do, from the shell.
 mod arguments;
+mod attributes;
 mod decode;
+mod edit;
 mod encode;
 mod info;
 mod inputs;
 mod interpolate;
+mod labelled;
 mod loading;
 mod outputs;
 mod progress;
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
         Command::Decode(arguments) => decode::run(&runtime, &arguments),
         Command::Reconstruct(arguments) => reconstruct::run(&runtime, &arguments),
         Command::Interpolate(arguments) => interpolate::run(&runtime, &arguments),
+        Command::Edit(arguments) => edit::run(&runtime, &arguments),
+        Command::Attributes(arguments) => attributes::run(&runtime, &arguments),
         Command::Score(arguments) => score::run(&runtime, &arguments),
     };
     match done {
@@ -59,6 +64,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn is_misuse(error: &anyhow::Error) -> bool {
-    use glow_runtime::Error::{Labels, Option};
-    error.is::<arguments::Misuse>() || matches!(error.downcast_ref(), Some(Option { .. } | Labels { .. }))
+    use glow_runtime::Error::{Labels, Option, UnknownAttribute};
+    error.is::<arguments::Misuse>()
+        || matches!(error.downcast_ref(), Some(Option { .. } | Labels { .. } | UnknownAttribute { .. }))
 }

@@ -18,6 +18,11 @@ pub fn print(line: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
+/// Whether a file of latents is one for numpy.
+pub fn is_npy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
+}
+
 /// How a grid of images looks.
 #[derive(Args)]
 pub struct Sheet {
@@ -49,14 +54,15 @@ pub struct ImageOutput {
 }
 
 impl ImageOutput {
-    /// Begins to write.
-    pub fn begin(&self, prefix: &'static str) -> Result<ImageWriter<'_>> {
+    /// Begins to write; a grid has `columns` columns unless the command line says otherwise.
+    pub fn begin(&self, prefix: &'static str, columns: Option<usize>) -> Result<ImageWriter<'_>> {
         let single = !self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
         if single {
             std::fs::create_dir_all(&self.out)
                 .with_context(|| format!("cannot make the folder {}", self.out.display()))?;
         }
-        Ok(ImageWriter { output: self, prefix, single, count: 0, grid: None })
+        let columns = if self.columns == 0 { columns.unwrap_or(0) } else { self.columns };
+        Ok(ImageWriter { output: self, prefix, single, columns, count: 0, grid: None })
     }
 }
 
@@ -65,6 +71,7 @@ pub struct ImageWriter<'a> {
     output: &'a ImageOutput,
     prefix: &'static str,
     single: bool,
+    columns: usize,
     count: usize,
     /// The images so far, unless they are single files.
     grid: Option<Array4<u8>>,
@@ -89,7 +96,7 @@ impl ImageWriter<'_> {
 
     pub fn finish(self) -> Result<()> {
         match self.grid {
-            Some(grid) => self.output.sheet.write(grid.view(), self.output.columns, &self.output.out),
+            Some(grid) => self.output.sheet.write(grid.view(), self.columns, &self.output.out),
             None => Ok(()),
         }
     }

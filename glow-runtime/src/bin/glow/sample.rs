@@ -33,7 +33,7 @@ pub struct Arguments {
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let glow = runtime.builder().decoder_only().load(&arguments.bundle)?;
     let count = arguments.count as usize;
-    let mut writer = arguments.output.begin("sample")?;
+    let mut writer = arguments.output.begin("sample", None)?;
     let mut progress = Progress::new("sampled", count);
     for first in (0..count).step_by(glow.max_batch()) {
         let n = glow.max_batch().min(count - first);

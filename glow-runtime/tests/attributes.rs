@@ -1,0 +1,137 @@
+//! Attributes of a bundle: kept in its folder, refused when they are another model's or broken.
+mod support;
+
+use glow_models::{ATTRIBUTES_FILE, Dtype, MANIFEST_FILE, TensorBytes, write_atomically, write_tensors};
+use glow_runtime::{Attributes, EncodeOptions, Error, FitOptions, Glow, Method};
+use ndarray::{Array4, Axis, concatenate};
+use std::collections::BTreeMap;
+use std::path::Path;
+use support::{conditional, copy, noise, unconditional};
+
+/// Noise that is brighter for every other image.
+fn images() -> (Array4<u8>, Vec<bool>) {
+    let dark = noise(10).mapv(|value| value / 2);
+    let bright = noise(10).mapv(|value| 100 + value / 2);
+    (concatenate![Axis(0), dark, bright], (0..20).map(|i| i >= 10).collect())
+}
+
+/// Fits `Bright` to the bundle in a folder.
+fn fitted(folder: &Path) -> (Glow, Attributes) {
+    let (images, labels) = images();
+    let glow = Glow::load(folder).unwrap();
+    let latents = glow.encode(&images, &EncodeOptions::default()).unwrap().latents;
+    let mut attributes = glow.attributes().unwrap();
+    attributes.fit("Bright", latents.flat().view(), &labels, &FitOptions::default()).unwrap();
+    (glow, attributes)
+}
+
+#[test]
+fn what_is_saved_is_there_again() {
+    let folder = copy(&unconditional());
+    let (glow, mut attributes) = fitted(folder.path());
+    assert!(glow.attributes().unwrap().is_empty());
+    let latents = glow.encode(&images().0, &EncodeOptions::default()).unwrap().latents;
+    for (name, method) in [("Grün und mehr", Method::RIDGE), ("a", Method::LOGISTIC)] {
+        let options = FitOptions { method, orthogonalise: true };
+        let labels: Vec<bool> = (0..20).map(|i| i % 3 == 0).collect();
+        attributes.fit(name, latents.flat().view(), &labels, &options).unwrap();
+        if method == Method::RIDGE {
+            attributes.remove(name).unwrap();
+        }
+    }
+    attributes.save(folder.path()).unwrap();
+    assert_eq!(glow.attributes().unwrap(), attributes);
+    assert_eq!(Attributes::open(folder.path()).unwrap(), attributes);
+    attributes.remove("a").unwrap();
+    attributes.remove("Bright").unwrap();
+    attributes.save(folder.path()).unwrap();
+    assert!(!folder.path().join(ATTRIBUTES_FILE).exists());
+    attributes.save(folder.path()).unwrap();
+}
+
+#[test]
+fn an_edit_goes_where_it_should() {
+    let (glow, attributes) = fitted(copy(&unconditional()).path());
+    let (images, _) = images();
+    let mean =
+        |images: &Array4<u8>| images.iter().map(|&value| f64::from(value)).sum::<f64>() / images.len() as f64;
+    let brighter = glow.edit(&images, &attributes, &[("Bright", 0.3)], None).unwrap();
+    let darker = glow.edit(&images, &attributes, &[("Bright", -0.3)], None).unwrap();
+    let unchanged = glow.edit(&images, &attributes, &[("Bright", 0.0)], None).unwrap();
+    assert_eq!(unchanged, images);
+    assert!(mean(&darker) + 5.0 < mean(&images) && mean(&images) + 5.0 < mean(&brighter));
+}
+
+#[test]
+fn files_that_are_broken() {
+    let folder = copy(&unconditional());
+    let (glow, attributes) = fitted(folder.path());
+    attributes.save(folder.path()).unwrap();
+    let path = folder.path().join(ATTRIBUTES_FILE);
+    let good = std::fs::read(&path).unwrap();
+    let sha256 = glow.manifest().model_sha256().to_string();
+    let statistics = r#"{"method":"mean-difference","orthogonalised":false,"positives":1,"negatives":1,"held_out_accuracy":null}"#;
+    let entry = |name: &str| format!(r#"{{"name":"{name}","offset":0.0,"statistics":{statistics}}}"#);
+    let list = |entries: &[String]| format!("[{}]", entries.join(","));
+    let write = |change: &[(&str, &str)], shape: &[usize], value: f32| {
+        let mut metadata: BTreeMap<String, String> = [
+            ("format", "glow-attributes"),
+            ("version", "1"),
+            ("model_sha256", &sha256),
+            ("attributes", &list(&[entry("A")])),
+        ]
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .into();
+        metadata.extend(change.iter().map(|(key, value)| (key.to_string(), value.to_string())));
+        let bytes: Vec<u8> =
+            vec![value; shape.iter().product()].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let tensor = TensorBytes { name: "A", dtype: Dtype::F32, shape, bytes: &bytes };
+        write_atomically(&path, |out| write_tensors(out, &metadata, &[tensor]).map(|_| ())).unwrap();
+    };
+    write(&[], &[192], 1.0);
+    assert_eq!(glow.attributes().unwrap().len(), 1);
+    let two = list(&[entry("A"), entry("A")]);
+    type Damage<'a> = Box<dyn Fn() + 'a>;
+    let cases: Vec<(&str, Damage<'_>)> = vec![
+        ("where its header says", Box::new(|| std::fs::write(&path, &good[..good.len() - 1]).unwrap())),
+        ("has 4 bytes", Box::new(|| std::fs::write(&path, "none").unwrap())),
+        (
+            "its format is \"\"",
+            Box::new(|| drop(std::fs::copy(folder.path().join("model.safetensors"), &path))),
+        ),
+        ("its version is \"2\"", Box::new(|| write(&[("version", "2")], &[192], 1.0))),
+        (
+            "it belongs to the weights with SHA-256 00",
+            Box::new(|| write(&[("model_sha256", "00")], &[192], 1.0)),
+        ),
+        ("expected", Box::new(|| write(&[("attributes", "yes")], &[192], 1.0))),
+        ("it has no tensor \"B\"", Box::new(|| write(&[("attributes", &list(&[entry("B")]))], &[192], 1.0))),
+        (
+            "name = \"\" is out of range",
+            Box::new(|| write(&[("attributes", &list(&[entry("")]))], &[192], 1.0)),
+        ),
+        ("it lists \"A\" twice", Box::new(|| write(&[("attributes", &two)], &[192], 1.0))),
+        ("is F32 [191], not F32 [192]", Box::new(|| write(&[], &[191], 1.0))),
+        ("is F32 [2, 96], not F32 [192]", Box::new(|| write(&[], &[2, 96], 1.0))),
+        ("\"A\" is not a direction", Box::new(|| write(&[], &[192], f32::NAN))),
+        ("\"A\" is not a direction", Box::new(|| write(&[], &[192], 0.0))),
+    ];
+    for (expected, damage) in cases {
+        damage();
+        let error = glow.attributes().expect_err(expected);
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let text = format!("{error}: {source}");
+        assert!(text.contains(expected) && text.contains(ATTRIBUTES_FILE), "{text:?}: no {expected:?}");
+    }
+}
+
+#[test]
+fn they_belong_to_one_model() {
+    let (folder, other) = (copy(&unconditional()), copy(&conditional()));
+    let (_, attributes) = fitted(folder.path());
+    let error = attributes.save(other.path()).unwrap_err();
+    assert!(matches!(error, Error::Attributes { .. }), "{error}");
+    assert!(error.to_string().contains("they belong to the weights with SHA-256"), "{error}");
+    std::fs::remove_file(folder.path().join(MANIFEST_FILE)).unwrap();
+    assert!(matches!(attributes.save(folder.path()), Err(Error::Bundle(_))));
+}
