@@ -21,10 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A likelihood alone finds simple images likely, of whatever kind: their bits as PNG are taken off.
     let known = scores(&glow, reference)?.into_iter().map(|(_, score)| score).collect();
     let reference = ReferenceScores::new(glow.manifest(), ScoreKind::ComplexityCorrected, known)?;
-    let mut compared: Vec<_> = scores(&glow, folder)?
-        .into_iter()
-        .map(|(path, score)| (path, reference.compare(score)))
-        .collect();
+    let mut compared: Vec<_> =
+        scores(&glow, folder)?.into_iter().map(|(path, score)| (path, reference.compare(score))).collect();
     compared.sort_by(|(_, a), (_, b)| b.typicality.total_cmp(&a.typicality));
     for (path, score) in compared {
         println!("{:8.2}  p = {:.4}  {}", score.typicality, score.p_value, path.display());
@@ -49,7 +47,8 @@ fn scores(glow: &Glow, folder: &str) -> Result<Vec<(PathBuf, f64)>, Box<dyn Erro
         if !pixels.is_empty() {
             let views: Vec<_> = pixels.iter().map(|image| image.view()).collect();
             let options = ScoreOptions { first: scores.len() as u64, ..Default::default() };
-            scores.extend(read.into_iter().zip(glow.complexity_corrected(&stack(Axis(0), &views)?, &options)?));
+            scores
+                .extend(read.into_iter().zip(glow.complexity_corrected(&stack(Axis(0), &views)?, &options)?));
         }
     }
     Ok(scores)
