@@ -45,8 +45,8 @@ pub struct Gradient {
     pub norm: Tensor,
 }
 
-impl From<Gradients> for Gradient {
-    fn from(gradients: Gradients) -> Self {
+impl From<&Gradients> for Gradient {
+    fn from(gradients: &Gradients) -> Self {
         let flat = gradients.flat();
         let norm = flat.norm();
         Self { flat, norm }

@@ -2,7 +2,8 @@
 use crate::data::Batch;
 use crate::error::TrainError;
 use crate::flow::{
-    Glow, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels, uniform_noise,
+    Glow, Gradients, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels,
+    uniform_noise,
 };
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use glow_models::{
@@ -98,6 +99,8 @@ pub struct Trainer {
     parameters: Parameters,
     averages: Parameters,
     glow: Glow,
+    /// Of the last step: its memory is used again.
+    gradients: Gradients,
     optimizer: Optimizer,
     train_images: u64,
     step: u64,
@@ -171,6 +174,7 @@ impl Trainer {
             device,
             parameters,
             averages,
+            gradients: glow.zero_gradients(),
             glow,
             optimizer,
             train_images,
@@ -275,8 +279,8 @@ impl Trainer {
         let n = batch.count as f64;
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
-        let (encoded, gradients) = self.glow.gradient(&x, labels.as_ref(), weights, memory);
-        let gradient = Gradient::from(gradients);
+        let encoded = self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients);
+        let gradient = Gradient::from(&self.gradients);
         tch::no_grad(|| {
             let sum = |t: &Tensor| t.sum(Kind::Double);
             let bits_per_dim = sum(&encoded.log_prob) * bits;

@@ -5,7 +5,7 @@ use super::gradient::Leaves;
 use super::prior::{Classifier, SplitPrior, TopPrior};
 use super::squeeze::{squeeze, unsqueeze};
 use super::step::{Step, is_finite};
-use glow_models::{Architecture, NetworkPrecision};
+use glow_models::{Architecture, LevelShape, NetworkPrecision};
 use tch::{Kind, Tensor};
 
 /// What encoding gives.
@@ -73,22 +73,18 @@ impl Glow {
         precision: NetworkPrecision,
     ) -> Self {
         let network = (precision == NetworkPrecision::Bf16).then_some(Kind::BFloat16);
-        let level = |(level, splits): (usize, bool)| Level {
+        let level = |(level, shape): (usize, &LevelShape)| Level {
             steps: (0..architecture.depth)
                 .map(|step| {
-                    Step::new(parameters, architecture, network, &Architecture::step_name(level, step))
+                    let size = [shape.height as i64, shape.width as i64];
+                    Step::new(parameters, architecture, network, size, &Architecture::step_name(level, step))
                 })
                 .collect(),
-            split: splits.then(|| SplitPrior::new(parameters, level)),
+            split: shape.splits.then(|| SplitPrior::new(parameters, level)),
         };
         Self {
             architecture: architecture.clone(),
-            levels: architecture
-                .level_shapes()
-                .iter()
-                .enumerate()
-                .map(|(index, shape)| level((index, shape.splits)))
-                .collect(),
+            levels: architecture.level_shapes().iter().enumerate().map(level).collect(),
             leaves: Leaves::of(parameters, &[""]),
             top_leaves: Leaves::of(parameters, &["top.", "classifier."]),
             top: TopPrior::new(parameters, architecture),

@@ -2,7 +2,8 @@
 //!
 //! Automatic differentiation keeps every layer's activations. A flow need not: the input of a step follows
 //! from its output (Gomez et al. 2017, "The Reversible Residual Network"), so going back needs the last
-//! output alone, and one step's activations at a time.
+//! output alone, and one step's activations at a time. Whatever is kept, a step's gradient is computed by
+//! the same code; only the small parts (mixing, priors) are left to libtorch's automatic differentiation.
 use super::Parameters;
 use super::coupling::halves;
 use super::glow::{Encoded, Glow};
@@ -33,7 +34,7 @@ pub struct Gradients {
 
 impl Gradients {
     /// Zeros: a parameter that the loss does not depend on keeps them.
-    fn zeros(leaves: &Leaves) -> Self {
+    pub(super) fn zeros(leaves: &Leaves) -> Self {
         let length = leaves.0.iter().map(|(_, leaf)| leaf.numel() as i64).sum::<i64>();
         let like = &leaves.0.first().expect("every model has parameters").1;
         let flat = Tensor::zeros([length], (like.kind(), like.device()));
@@ -50,6 +51,15 @@ impl Gradients {
     /// One tensor a trained parameter, in its shape.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tensor> {
         self.parts.iter()
+    }
+
+    /// Those of some parameters, in their order: views to be written to.
+    ///
+    /// # Panics
+    /// If they are not N.
+    pub(super) fn of<const N: usize>(&self, leaves: &Leaves) -> [Tensor; N] {
+        assert_eq!(leaves.0.len(), N);
+        std::array::from_fn(|index| self.parts[leaves.0[index].0].shallow_clone())
     }
 
     /// All of them one after the other, in the order of [`Parameters::flat`].
@@ -93,6 +103,11 @@ pub struct LossWeights {
 }
 
 impl Glow {
+    /// A gradient of zeros, for [`Glow::gradient_into`].
+    pub fn zero_gradients(&self) -> Gradients {
+        Gradients::zeros(&self.leaves)
+    }
+
     /// Encodes x [N, C, H, W] and differentiates the loss; what is returned holds no graph.
     ///
     /// The results of the three kinds of `memory` differ by rounding alone.
@@ -103,34 +118,21 @@ impl Glow {
         weights: LossWeights,
         memory: Memory,
     ) -> (Encoded, Gradients) {
-        let mut gradients = Gradients::zeros(&self.leaves);
-        let encoded = match memory {
-            Memory::Autograd => {
-                let encoded = self.encode(x, labels);
-                let mut loss = encoded.log_prob.sum(x.kind()) * weights.log_prob;
-                if let Some(bits) = &encoded.label_bits {
-                    loss += bits.sum(x.kind()) * weights.label_bits;
-                }
-                let [] = backward(&loss, [], &[&self.leaves], &mut gradients);
-                encoded.detach()
-            }
-            Memory::Checkpoint | Memory::Reversible => {
-                self.walk(x, labels, weights, memory == Memory::Checkpoint, &mut gradients)
-            }
-        };
-        (encoded, gradients)
+        let mut gradients = self.zero_gradients();
+        (self.gradient_into(x, labels, weights, memory, &mut gradients), gradients)
     }
 
-    /// Forward without a graph, then back step by step; with `keep_inputs`, from the steps' inputs.
-    fn walk(
+    /// The same into memory that is there already; what it holds is overwritten.
+    pub fn gradient_into(
         &self,
         x: &Tensor,
         labels: Option<&Tensor>,
         weights: LossWeights,
-        keep_inputs: bool,
+        memory: Memory,
         gradients: &mut Gradients,
     ) -> Encoded {
         let zeros = || Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
+        let mut inputs = Vec::new();
         let mut kept = Vec::new();
         let mut split_off = Vec::with_capacity(self.levels.len());
         let mut eps = Vec::with_capacity(self.levels.len());
@@ -141,11 +143,18 @@ impl Glow {
                 let mut log_prob = zeros();
                 z = squeeze(&z);
                 for step in &level.steps {
-                    let y = step.forward(&z, &mut log_prob, false);
-                    if keep_inputs {
-                        kept.push(z.shallow_clone());
-                    }
-                    z = y;
+                    z = match memory {
+                        Memory::Autograd => {
+                            let (y, of_step) = step.forward_keeping(&z, &mut log_prob);
+                            kept.push(of_step);
+                            y
+                        }
+                        Memory::Checkpoint => {
+                            inputs.push(z.shallow_clone());
+                            step.forward(&z, &mut log_prob, false)
+                        }
+                        Memory::Reversible => step.forward(&z, &mut log_prob, false),
+                    };
                 }
                 if let Some(split) = &level.split {
                     let (z1, z2) = halves(&z);
@@ -181,30 +190,21 @@ impl Glow {
                 z = Tensor::cat(&[z1.detach(), z2.detach()], 1);
             }
             for step in level.steps.iter().rev() {
-                if keep_inputs {
-                    z = kept.pop().expect("one a step");
-                    g = step.backward_from_input(&z, &g, weights.log_prob, gradients);
-                } else {
-                    (z, g) = step.backward_from_output(&z, &g, weights.log_prob, gradients);
-                }
+                let of_step = match memory {
+                    Memory::Autograd => kept.pop().expect("one a step"),
+                    Memory::Checkpoint => {
+                        let x = inputs.pop().expect("one a step");
+                        step.forward_keeping(&x, &mut zeros()).1
+                    }
+                    Memory::Reversible => step.invert_keeping(&z),
+                };
+                z = of_step.x.shallow_clone();
+                g = step.backward(of_step, &g, weights.log_prob, gradients);
             }
             z = unsqueeze(&z);
             g = unsqueeze(&g);
         }
         let label_bits = top.label_bits.map(|bits| bits.detach());
         Encoded::new(self.architecture(), eps, level_log_prob, label_bits)
-    }
-}
-
-impl Encoded {
-    /// The same values without the graph behind them.
-    fn detach(self) -> Self {
-        let detach = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::detach).collect();
-        Self {
-            eps: detach(self.eps),
-            log_prob: self.log_prob.detach(),
-            level_log_prob: detach(self.level_log_prob),
-            label_bits: self.label_bits.map(|bits| bits.detach()),
-        }
     }
 }

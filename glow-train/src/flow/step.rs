@@ -3,6 +3,7 @@ use super::Parameters;
 use super::actnorm::Actnorm;
 use super::coupling::{Coupling, halves};
 use super::gradient::{Gradients, Leaves, backward};
+use super::network::{Activations, Network};
 use super::permutation::Permutation;
 use glow_models::Architecture;
 use tch::{Kind, Tensor};
@@ -15,10 +16,23 @@ pub(super) struct Step {
     permutation: Permutation,
     coupling: Coupling,
     mixing_leaves: Leaves,
-    coupling_leaves: Leaves,
+}
+
+/// What going back through a step needs.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The step's input.
+    pub(super) x: Tensor,
+    y: Tensor,
+    /// With its graph.
+    mixing: Mixing,
+    /// What the coupling network gave, and how.
+    output: Tensor,
+    activations: Activations,
 }
 
 /// y = matrix·x + shift at every pixel, in double, and its log-determinant at one pixel.
+#[derive(Debug)]
 struct Mixing {
     matrix: Tensor,
     shift: Tensor,
@@ -30,6 +44,7 @@ impl Step {
         parameters: &Parameters,
         architecture: &Architecture,
         network: Option<Kind>,
+        size: [i64; 2],
         name: &str,
     ) -> Self {
         let actnorm = Actnorm::new(parameters, &format!("{name}.actnorm"));
@@ -39,7 +54,9 @@ impl Step {
             &format!("{name}.permutation"),
             actnorm.bias(),
         );
-        let coupling = Coupling::new(parameters, architecture.coupling, network, &format!("{name}.coupling"));
+        let network =
+            Network::new(parameters, architecture.edge_bias, network, size, &format!("{name}.coupling"));
+        let coupling = Coupling::new(architecture.coupling, network);
         Self {
             name: name.into(),
             actnorm,
@@ -49,7 +66,6 @@ impl Step {
                 parameters,
                 &[&format!("{name}.actnorm."), &format!("{name}.permutation.")],
             ),
-            coupling_leaves: Leaves::of(parameters, &[&format!("{name}.coupling.")]),
         }
     }
 
@@ -100,57 +116,60 @@ impl Step {
         Err(format!("{}.coupling", self.name))
     }
 
-    /// Back through the step from its input: runs forward again to know the gradient.
-    ///
-    /// `g` is the loss's gradient by y, `g_log_det` by each image's log-determinant. Returns that by x.
-    pub(super) fn backward_from_input(
+    /// [`Step::forward`] without a graph, and what going back will need.
+    pub(super) fn forward_keeping(&self, x: &Tensor, log_det: &mut Tensor) -> (Tensor, Kept) {
+        let mixing = tch::with_grad(|| self.mixing());
+        tch::no_grad(|| {
+            let (z1, z2) = halves(&mix(x, &mixing.matrix, &mixing.shift));
+            let (output, activations) = self.coupling.network.forward(&z1, false);
+            let (y2, coupling) = self.coupling.couple(&z2, &output);
+            *log_det = &*log_det + &mixing.log_det * pixels(x);
+            if let Some(coupling) = coupling {
+                *log_det = &*log_det + coupling;
+            }
+            let y = Tensor::cat(&[z1, y2], 1);
+            (y.shallow_clone(), Kept { x: x.shallow_clone(), y, mixing, output, activations })
+        })
+    }
+
+    /// The same from the step's output: its input is recomputed by the inverse, and one evaluation of the
+    /// coupling network serves that and the gradient.
+    pub(super) fn invert_keeping(&self, y: &Tensor) -> Kept {
+        let mixing = tch::with_grad(|| self.mixing());
+        tch::no_grad(|| {
+            let (z1, y2) = halves(y);
+            let (output, activations) = self.coupling.network.forward(&z1, false);
+            let z2 = self.coupling.uncouple(&y2, &output);
+            let x = self.unmix(&Tensor::cat(&[z1, z2], 1), &mixing);
+            Kept { x, y: y.shallow_clone(), mixing, output, activations }
+        })
+    }
+
+    /// Back through the step: `g` is the loss's gradient by y, `g_log_det` by each image's log-determinant.
+    /// Returns that by x and stores those by the step's parameters.
+    pub(super) fn backward(
         &self,
-        x: &Tensor,
+        kept: Kept,
         g: &Tensor,
         g_log_det: f64,
         gradients: &mut Gradients,
     ) -> Tensor {
-        let x = x.detach().set_requires_grad(true);
-        let mut log_det = Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
-        let y = self.forward(&x, &mut log_det, false);
-        let loss = (y * g).sum(x.kind()) + log_det.sum(x.kind()) * g_log_det;
-        let [g] = backward(&loss, [&x], &[&self.mixing_leaves, &self.coupling_leaves], gradients);
-        g
-    }
-
-    /// Back through the step from its output: the input is recomputed by the inverse, and one evaluation of
-    /// the coupling network serves the inverse and the gradient. Returns x and the loss's gradient by it.
-    pub(super) fn backward_from_output(
-        &self,
-        y: &Tensor,
-        g: &Tensor,
-        g_log_det: f64,
-        gradients: &mut Gradients,
-    ) -> (Tensor, Tensor) {
-        let ((y1, y2), (g1, g2)) = (halves(y), halves(g));
-        let z1 = y1.detach().set_requires_grad(true);
-        let output = self.coupling.network(&z1, false);
-        let z2 = tch::no_grad(|| self.coupling.uncouple(&y2, &output)).set_requires_grad(true);
-        let (coupled, log_det) = self.coupling.couple(&z2, &output);
-        let mut loss = (coupled * g2).sum(y.kind());
-        if let Some(log_det) = log_det {
-            loss += log_det.sum(y.kind()) * g_log_det;
-        }
-        let [by_z1, by_z2] = backward(&loss, [&z1, &z2], &[&self.coupling_leaves], gradients);
-
-        let mixing = self.mixing();
-        let (x, by_x, by_matrix, by_shift) = tch::no_grad(|| {
-            let x = self.unmix(&Tensor::cat(&[z1, z2], 1), &mixing);
-            let g = rows(&Tensor::cat(&[by_z1 + g1, by_z2], 1));
+        let Kept { x, y, mixing, output, activations } = kept;
+        let (by_x, by_matrix, by_shift) = tch::no_grad(|| {
+            let (_, y2) = halves(&y);
+            let (g1, g2) = halves(g);
+            let (by_z2, by_output) = self.coupling.couple_backward(&y2, &output, &g2, g_log_det);
+            let by_z1 = self.coupling.network.backward(activations, &by_output, gradients) + g1;
+            let g = rows(&Tensor::cat(&[by_z1, by_z2], 1));
             let by_x = unrows(&g.matmul(&mixing.matrix.to_kind(y.kind())), &x);
             let by_matrix = g.transpose(0, 1).matmul(&rows(&x));
-            (x, by_x, by_matrix, g.sum_dim_intlist([0i64].as_slice(), false, y.kind()))
+            (by_x, by_matrix, g.sum_dim_intlist([0i64].as_slice(), false, y.kind()))
         });
         let loss = (&mixing.matrix * by_matrix.to_kind(Kind::Double)).sum(Kind::Double)
             + (&mixing.shift * by_shift.to_kind(Kind::Double)).sum(Kind::Double)
             + mixing.log_det.to_kind(Kind::Double) * (pixels(&x) * x.size()[0] as f64 * g_log_det);
         let [] = backward(&loss, [], &[&self.mixing_leaves], gradients);
-        (x, by_x)
+        by_x
     }
 }
 
