@@ -9,7 +9,7 @@ use crate::provider::Provider;
 use crate::session::{Model, SessionOptions};
 use crate::weights::{Constants, Weights};
 use crate::{Architecture, EncodeOptions, Error, Glow, GraphKind, prepared};
-use glow_models::{Bundle, Precision, WEIGHTS_FILE};
+use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use ndarray::Array4;
 use ort::session::builder::PrepackedWeights;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Recipe {
     /// Which provider runs which node.
     pub fn nodes(&self, bundle: &Bundle, kind: GraphKind) -> Result<Vec<Node>, Error> {
         let source = Source::of(bundle, &[kind])?;
-        let models = plain(source.path(), &[kind], &self.options)?;
+        let models = plain(bundle, source.path(), &[kind], &self.options)?;
         let (inputs, _) = kind.ports(&bundle.manifest().architecture);
         nodes::nodes(&models[0].1, kind, &inputs, &self.options)
     }
@@ -126,7 +126,7 @@ impl GlowBuilder {
             self.report(LoadStep::Verifying);
         }
         if before {
-            timed(&mut times.weights, || bundle.verify(WEIGHTS_FILE))?;
+            timed(&mut times.weights, || verify_weights(bundle))?;
         }
         if let Some(folder) = &options.cache {
             std::fs::create_dir_all(folder)
@@ -136,7 +136,7 @@ impl GlowBuilder {
             let hashing = meanwhile.then(|| {
                 scope.spawn(|| {
                     let begin = Instant::now();
-                    bundle.verify(WEIGHTS_FILE).map(|()| begin.elapsed())
+                    verify_weights(bundle).map(|()| begin.elapsed())
                 })
             });
             let glow = self.assemble(bundle, kinds, &options, shared, cached.as_deref(), times);
@@ -169,7 +169,7 @@ impl GlowBuilder {
         let mut _temporary = None;
         let models = timed(&mut times.preparation, || -> Result<_, Error> {
             if !shared {
-                return plain(source.path(), kinds, options);
+                return plain(bundle, source.path(), kinds, options);
             }
             self.report(LoadStep::Preparing);
             let (models, folder) = prepared::prepare(source.path(), kinds, options, cached)?;
@@ -223,6 +223,11 @@ impl GlowBuilder {
     }
 }
 
+/// Checks the weights' file, unless the graphs hold the weights.
+fn verify_weights(bundle: &Bundle) -> Result<(), BundleError> {
+    if bundle.manifest().is_inline() { Ok(()) } else { bundle.verify(WEIGHTS_FILE) }
+}
+
 /// Encodes and decodes a picture with smooth and with rough parts.
 fn check(glow: &Glow, a: &Architecture) -> Result<(), Error> {
     let picture = Array4::from_shape_fn((1, a.height, a.width, a.channels), |(_, y, x, c)| {
@@ -245,13 +250,18 @@ fn check(glow: &Glow, a: &Architecture) -> Result<(), Error> {
 }
 
 /// The bundle's own graphs, each session with what it makes of the weights for itself.
-fn plain(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
+fn plain(
+    bundle: &Bundle,
+    folder: &Path,
+    kinds: &[GraphKind],
+    options: &SessionOptions,
+) -> Result<Models, Error> {
     let path = folder.join(WEIGHTS_FILE);
-    let weights = match options.providers.iter().all(Provider::is_cpu) {
+    let weights = match options.providers.iter().all(Provider::is_cpu) && !bundle.manifest().is_inline() {
         true => {
             Some(Arc::new(Weights::map(&path).map_err(|source| Error::Read { path: path.clone(), source })?))
         }
-        // Providers read the weights by themselves, and put them where they compute.
+        // Providers read the weights by themselves, and put them where they compute; or the graphs hold them.
         false => None,
     };
     let model = |&kind: &GraphKind| {
@@ -286,7 +296,8 @@ impl Source {
         let parent = std::env::temp_dir();
         let folder =
             TemporaryFolder::new(&parent).map_err(|source| Error::Write { path: parent.clone(), source })?;
-        for file in kinds.iter().map(|kind| kind.file()).chain([WEIGHTS_FILE]) {
+        let weights = (!bundle.manifest().is_inline()).then_some(WEIGHTS_FILE);
+        for file in kinds.iter().map(|kind| kind.file()).chain(weights) {
             let path = folder.path().join(file);
             std::fs::write(&path, bundle.bytes(file).unwrap_or_default())
                 .map_err(|source| Error::Write { path, source })?;

@@ -265,7 +265,7 @@ impl Checkpoint {
             .iter()
             .map(|(name, parameter, bytes)| TensorBytes {
                 name,
-                dtype: parameter.dtype,
+                dtype: parameter.dtype.into(),
                 shape: &parameter.shape,
                 bytes,
             })
@@ -277,10 +277,7 @@ impl Checkpoint {
 fn check_tensor(tensors: &SafeTensors<'_>, group: Group, parameter: &Parameter) -> Result<(), String> {
     let view: TensorView<'_> =
         tensors.tensor(&group.tensor_name(&parameter.name)).map_err(|_| "is missing".to_string())?;
-    let dtype = match parameter.dtype {
-        Dtype::F32 => safetensors::Dtype::F32,
-        Dtype::I64 => safetensors::Dtype::I64,
-    };
+    let dtype = parameter.dtype.into();
     if view.dtype() != dtype {
         return Err(format!("has type {:?} instead of {dtype:?}", view.dtype()));
     }

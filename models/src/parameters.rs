@@ -29,6 +29,15 @@ pub enum Dtype {
     I64,
 }
 
+impl From<Dtype> for safetensors::Dtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::I64 => Self::I64,
+        }
+    }
+}
+
 /// Whether training changes a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

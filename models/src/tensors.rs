@@ -1,7 +1,7 @@
 //! safetensors files whose tensors lie on 64-byte borders, so that they can be mapped and used in place.
 //!
 //! The safetensors crate reads and checks; it pads only to 8 bytes when it writes, hence the writer here.
-use crate::Dtype;
+use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ pub fn write_tensors(
         entries.insert(
             tensor.name.into(),
             serde_json::json!({
-                "dtype": match tensor.dtype { Dtype::F32 => "F32", Dtype::I64 => "I64" },
+                "dtype": tensor.dtype,
                 "shape": tensor.shape,
                 "data_offsets": [begin, end],
             }),
@@ -128,11 +128,9 @@ pub fn write_tensors(
     Ok(placed)
 }
 
+/// Bytes of an element; types of less than a byte are not written here.
 fn dtype_size(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F32 => 4,
-        Dtype::I64 => 8,
-    }
+    dtype.bitsize() / 8
 }
 
 #[cfg(test)]
@@ -142,8 +140,10 @@ mod tests {
 
     #[test]
     fn the_library_reads_what_we_write_and_large_tensors_are_aligned() {
-        let (odd, whole, wide) = ([1u8; 12], [2u8; 128], [3u8; 8]);
+        let (odd, whole, wide, narrow) = ([1u8; 12], [2u8; 128], [3u8; 8], [4u8; 5]);
         let tensors = [
+            TensorBytes { name: "narrow", dtype: Dtype::I8, shape: &[5], bytes: &narrow },
+            TensorBytes { name: "half", dtype: Dtype::F16, shape: &[32, 2], bytes: &whole },
             TensorBytes { name: "odd", dtype: Dtype::F32, shape: &[3], bytes: &odd },
             TensorBytes { name: "whole", dtype: Dtype::F32, shape: &[4, 8], bytes: &whole },
             TensorBytes { name: "wide", dtype: Dtype::I64, shape: &[1], bytes: &wide },

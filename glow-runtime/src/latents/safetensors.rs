@@ -1,8 +1,9 @@
 //! Latents in a safetensors file: tensors `eps_0` … `eps_{L-1}`.
 use super::Latents;
 use crate::Error;
-use glow_models::{Dtype, TensorBytes, parse_tensors, read_tensor_file, write_atomically, write_tensors};
+use glow_models::{TensorBytes, parse_tensors, read_tensor_file, write_atomically, write_tensors};
 use ndarray::Array4;
+use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -46,7 +47,7 @@ impl Latents {
         let mut levels = Vec::new();
         while let Ok(tensor) = file.tensor(&format!("eps_{}", levels.len())) {
             let name = format!("eps_{}", levels.len());
-            if tensor.dtype() != safetensors::Dtype::F32 {
+            if tensor.dtype() != Dtype::F32 {
                 return Err(wrong(format!("{name} is of type {:?}, not F32", tensor.dtype())));
             }
             let &[n, c, h, w] = tensor.shape() else {

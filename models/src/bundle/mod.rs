@@ -34,12 +34,28 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// The most that a protobuf message can be, and so a graph.
 const MAX_GRAPH_BYTES: u64 = (1 << 31) - 1;
 
-/// Number format of the coupling networks.
+/// Number format of the coupling networks. Everything else (the flow's own path, log-determinants and
+/// priors) is 32-bit float in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32-bit float throughout.
+    /// 32-bit float.
     Fp32,
+    /// 16-bit float (IEEE half precision).
+    Fp16,
+    /// 8-bit integers: weights symmetric with a scale for each output channel, activations with one
+    /// scale a tensor, calibrated on images.
+    Int8,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 /// Which weights of a checkpoint are meant.
@@ -93,7 +109,8 @@ pub struct Manifest {
     pub opset: i64,
     /// Where the weights come from.
     pub provenance: Provenance,
-    /// The other files, by name.
+    /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
+    /// themselves.
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -180,9 +197,16 @@ impl Manifest {
         }
     }
 
-    /// SHA-256 of the weights, which tells one model from another; empty before [`Bundle::seal`].
+    /// Whether each graph holds its weights itself, so that there is no `model.safetensors`.
+    pub fn is_inline(&self) -> bool {
+        !self.files.contains_key(WEIGHTS_FILE)
+    }
+
+    /// SHA-256 of the file with the weights (of single-file graphs, the decoder), which tells one model
+    /// from another; empty before [`Bundle::seal`].
     pub fn model_sha256(&self) -> &str {
-        self.files.get(WEIGHTS_FILE).map_or("", |entry| &entry.sha256)
+        let weights = if self.is_inline() { DECODER_FILE } else { WEIGHTS_FILE };
+        self.files.get(weights).map_or("", |entry| &entry.sha256)
     }
 
     /// Reads and checks a manifest; `path` is for the messages.
@@ -218,9 +242,6 @@ impl Manifest {
             if ![WEIGHTS_FILE, ENCODER_FILE, DECODER_FILE].contains(&name.as_str()) {
                 return Err(wrong(format!("it lists a file {name:?}, which is none of a bundle's")));
             }
-        }
-        if !self.files.contains_key(WEIGHTS_FILE) {
-            return Err(wrong(format!("it does not list {WEIGHTS_FILE}")));
         }
         Ok(())
     }
@@ -338,7 +359,7 @@ impl Bundle {
     /// The graph is missing, unreadable, malformed or not as described.
     pub fn check_graph(&self, file: &str) -> Result<(), BundleError> {
         let path = self.path(file);
-        let weights = self.entry(WEIGHTS_FILE)?.bytes;
+        let weights = self.manifest.files.get(WEIGHTS_FILE).map_or(0, |entry| entry.bytes);
         graph::check(&self.read_graph(file)?, weights).map_err(|reason| BundleError::Graph { path, reason })
     }
 
@@ -385,13 +406,14 @@ impl Bundle {
         })
     }
 
-    /// Ends the writing of a bundle: hashes the files that are there and writes the manifest, last, so
-    /// that a folder with a manifest is complete.
+    /// Ends the writing of a bundle: hashes both graphs and, if it is there, `model.safetensors`, and
+    /// writes the manifest, last, so that a folder with a manifest is complete.
     ///
     /// # Errors
     /// A file cannot be read, or the manifest cannot be written.
     pub fn seal(folder: &Path, mut manifest: Manifest) -> Result<Self, BundleError> {
-        for name in [WEIGHTS_FILE, ENCODER_FILE, DECODER_FILE] {
+        let weights = folder.join(WEIGHTS_FILE).exists().then_some(WEIGHTS_FILE);
+        for name in [ENCODER_FILE, DECODER_FILE].into_iter().chain(weights) {
             manifest.files.insert(name.into(), FileEntry::of_file(&folder.join(name))?);
         }
         let path = folder.join(MANIFEST_FILE);
@@ -480,6 +502,19 @@ mod tests {
         for name in [WEIGHTS_FILE, ENCODER_FILE, DECODER_FILE] {
             opened.verify(name).unwrap();
         }
+    }
+
+    #[test]
+    fn a_bundle_of_single_file_graphs_has_no_weights_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let external = bundle(folder.path()).manifest().clone();
+        std::fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+        let manifest = Manifest { files: BTreeMap::new(), ..external.clone() };
+        assert!(!external.is_inline());
+        assert!(Bundle::seal(folder.path(), manifest).unwrap().manifest().is_inline());
+        let inline = Bundle::open(folder.path()).unwrap();
+        assert!(inline.manifest().is_inline());
+        assert_eq!(inline.manifest().model_sha256(), external.files[DECODER_FILE].sha256);
     }
 
     #[test]
