@@ -2,6 +2,9 @@
 
     python3 read_bundle.py BUNDLE FOLDER
 
+Both must agree to rounding; of a bundle with 8-bit networks, where rounding may move a value by a whole
+step, on average.
+
 FOLDER holds raw little-endian arrays: image, noise, log_prob, eps_0 ..., decoded.
 """
 
@@ -32,6 +35,16 @@ for graph in ("encoder.onnx", "decoder.onnx"):
     forbidden = operators & {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "Shape"}
     assert not forbidden, forbidden
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["architecture"]) == architecture
+    assert json.loads(metadata["provenance"]) == manifest["provenance"]
+    # Every value's shape is written down, and is what inference finds.
+    written = {value.name: value for value in [*model.graph.value_info, *model.graph.output]}
+    for name in (output for node in model.graph.node for output in node.output):
+        assert written[name].type.tensor_type.HasField("shape"), name
+    folded = {tensor.data_type for tensor in model.graph.initializer if ".coupling.conv2.weight" in tensor.name}
+    kinds = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
+    assert folded == {kinds[manifest["precision"]]}
 
 
 def run(graph, inputs):
@@ -39,6 +52,11 @@ def run(graph, inputs):
     session = onnxruntime.InferenceSession(str(bundle / graph), options, ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs)))
+
+
+def assert_close(actual, expected, atol):
+    error = np.abs(actual - expected)
+    assert (error.mean() if manifest["precision"] == "int8" else error.max()) <= atol, error
 
 
 image = read("image", np.uint8, shape)
@@ -49,8 +67,12 @@ eps = {}
 for level, latent in enumerate(manifest["latent_shapes"]):
     name = f"eps_{level}"
     eps[name] = read(name, "<f4", [-1, latent["channels"], latent["height"], latent["width"]])
-    np.testing.assert_allclose(encoded[name], eps[name], atol=1e-3)
-np.testing.assert_allclose(encoded["log_prob"], read("log_prob", "<f4", [-1]), rtol=1e-5)
+    assert_close(encoded[name], eps[name], 1e-2 if manifest["precision"] == "fp16" else 1e-3)
+log_prob = read("log_prob", "<f4", [-1])
+assert_close(encoded["log_prob"] / log_prob, 1, 1e-5 if manifest["precision"] == "fp32" else 1e-3)
 decoded = run("decoder.onnx", eps)
-assert (decoded["image"] == read("decoded", np.uint8, shape)).all()
-assert (decoded["image"] == image).all(), "noise within one step must not change a pixel"
+assert (decoded["image"] == read("decoded", np.uint8, shape)).mean() >= (
+    1 if manifest["precision"] == "fp32" else 0.95
+)
+if manifest["precision"] == "fp32":
+    assert (decoded["image"] == image).all(), "noise within one step must not change a pixel"

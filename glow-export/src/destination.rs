@@ -54,6 +54,15 @@ impl Destination {
         self.draft.path()
     }
 
+    /// Another temporary folder on the same disk, gone when it is dropped.
+    pub fn scratch(&self) -> Result<TempDir, ExportError> {
+        let parent = self.draft.path().parent().expect("the draft lies in a folder");
+        tempfile::Builder::new()
+            .prefix(".glow-export-fp32-")
+            .tempdir_in(parent)
+            .map_err(ExportError::io("create a folder in", parent))
+    }
+
     /// Puts the finished bundle into place. An older bundle goes; other things in its folder stay, and
     /// their names are given.
     pub fn install(self) -> Result<(PathBuf, Vec<String>), ExportError> {

@@ -42,14 +42,45 @@ pub enum ExportError {
         /// The layer.
         layer: String,
     },
-    /// A folded weight does not fit 32 bits.
+    /// A folded weight does not fit its number format.
     #[error(
-        "the folded weight {tensor} is too large for fp32: actnorm or 1×1 convolution of this layer are degenerate"
+        "the folded weight {tensor} is too large for {format}: actnorm or 1×1 convolution of this layer are degenerate"
     )]
     Overflow {
         /// The frozen tensor.
         tensor: String,
+        /// The number format.
+        format: &'static str,
     },
+    /// Quantising needs images to measure activations on, and none were given.
+    #[error(
+        "int8 needs real images to calibrate on: give some, like those of the training, with --calibrate DATA"
+    )]
+    NoCalibration,
+    /// The images to calibrate on cannot be used.
+    #[error("cannot calibrate on {data}: {reason}")]
+    Calibration {
+        /// The data set.
+        data: String,
+        /// Why not, and the way out.
+        reason: String,
+    },
+    /// A graph with its weights inside would be larger than protobuf allows.
+    #[error(
+        "{file} would have {bytes} bytes, more than the 2 GiB of a single-file graph: export without --inline"
+    )]
+    InlineTooLarge {
+        /// The graph.
+        file: &'static str,
+        /// Its size.
+        bytes: usize,
+    },
+    /// What the bundle encodes it does not decode well enough.
+    #[error(
+        "the round trip is worse than allowed, and nothing was written (--allow-inexact writes the bundle all \
+         the same):\n{0}"
+    )]
+    Inexact(Verification),
     /// The destination is something else than a bundle.
     #[error("{path} is not a place for a bundle: {reason}")]
     Destination {

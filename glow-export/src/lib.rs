@@ -8,6 +8,7 @@
 //! println!("{}", report.folder.display());
 //! # Ok::<(), glow_export::ExportError>(())
 //! ```
+mod data;
 mod destination;
 mod error;
 mod fold;
@@ -15,21 +16,25 @@ mod frozen;
 mod graphs;
 mod onnx;
 mod parameters;
+mod precision;
 mod reference;
 mod verify;
 
+pub use data::ImageSource;
 pub use error::ExportError;
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
-pub use verify::{Check, Verification, verify};
+pub use verify::{Check, Quality, Verification, verify};
 
 use destination::Destination;
+use frozen::Frozen;
 use glow_models::{
-    Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Manifest, Provenance, WEIGHTS_FILE, find_checkpoint,
-    write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Manifest, Provenance, WEIGHTS_FILE,
+    find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
+use precision::CouplingInputs;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,14 +49,29 @@ pub struct ExportOptions {
     pub weights: Weights,
     /// Number format of the coupling networks. Default [`Precision::Fp32`].
     pub precision: Precision,
+    /// Real images: int8 is calibrated on some, and every precision is measured on others. Default none.
+    pub images: Option<ImageSource>,
+    /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
+    /// weights that both graphs share are then stored twice. Default false.
+    pub inline: bool,
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
+    /// Whether the bundle may be written although images do not come back from their latents as well as
+    /// its precision should allow. Default false.
+    pub allow_inexact: bool,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { weights: Weights::Averaged, precision: Precision::Fp32, verify: true }
+        Self {
+            weights: Weights::Averaged,
+            precision: Precision::Fp32,
+            images: None,
+            inline: false,
+            verify: true,
+            allow_inexact: false,
+        }
     }
 }
 
@@ -70,6 +90,8 @@ pub struct Report {
     pub decoder_nodes: usize,
     /// What verification found; `None` if it was not asked for.
     pub verification: Option<Verification>,
+    /// What the number format costs; `None` if verification was not asked for.
+    pub quality: Option<Quality>,
     /// Other files of an older bundle's folder, such as `attributes.safetensors`, that were kept.
     pub kept: Vec<String>,
 }
@@ -93,20 +115,72 @@ pub fn export(
     if !checkpoint.meta().actnorm_initialised {
         return Err(ExportError::Uninitialised { path: checkpoint.path().into() });
     }
+    let architecture = checkpoint.meta().config.model.clone();
     let destination = Destination::prepare(out.as_ref())?;
+    let (calibration, held_out) = match &options.images {
+        Some(source) => {
+            let (first, second) = (calibration_size(&architecture), verify::evaluation_size(&architecture));
+            let (calibration, held_out) = source.draw(&architecture, first, second)?;
+            (Some(calibration), Some(held_out))
+        }
+        None if options.precision == Precision::Int8 => return Err(ExportError::NoCalibration),
+        None => (None, None),
+    };
     let parameters = Parameters::load(&checkpoint, options.weights)?;
     let provenance = provenance(&checkpoint, options.weights);
     let path = checkpoint.path().to_path_buf();
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
-    let draft = Draft::write(destination.draft(), &parameters, provenance, options.precision)?;
-    let verification = match options.verify {
-        true => Some(verify(destination.draft(), &Reference::from_parameters(parameters)?)?),
-        false => None,
+
+    let fp32 = fold::fold(&parameters)?;
+    let reference = Reference::from_parameters(parameters)?;
+    let frozen = match (options.precision, &calibration) {
+        (Precision::Int8, Some(images)) => {
+            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images))?
+        }
+        (Precision::Fp16, _) => precision::half(fp32.clone())?,
+        _ => fp32.clone(),
     };
+    let sealed =
+        |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
+    let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
+    let (mut verification, mut quality) = (None, None);
+    if options.verify {
+        let baseline = match options.precision {
+            Precision::Fp32 => None,
+            _ => {
+                let folder = destination.scratch()?;
+                Draft::write(folder.path(), fp32, sealed(Precision::Fp32), false)?;
+                Some(folder)
+            }
+        };
+        let baseline = baseline.as_ref().map(|folder| folder.path());
+        let proven = verify::prove(
+            destination.draft(),
+            baseline,
+            &reference,
+            held_out.as_ref(),
+            options.allow_inexact,
+        )?;
+        (verification, quality) = (Some(proven.0), Some(proven.1));
+    }
     let (folder, kept) = destination.install()?;
     let Draft { manifest, encoder_nodes, decoder_nodes } = draft;
-    Ok(Report { checkpoint: path, folder, manifest, encoder_nodes, decoder_nodes, verification, kept })
+    Ok(Report {
+        checkpoint: path,
+        folder,
+        manifest,
+        encoder_nodes,
+        decoder_nodes,
+        verification,
+        quality,
+        kept,
+    })
+}
+
+/// How many images activations are measured on: fewer large ones, which have more positions each.
+fn calibration_size(architecture: &Architecture) -> usize {
+    (32 * 32 * 32 * 3 / architecture.dims()).clamp(4, 32)
 }
 
 /// A bundle that is complete, but not in its place.
@@ -117,24 +191,24 @@ struct Draft {
 }
 
 impl Draft {
-    fn write(
-        folder: &Path,
-        parameters: &Parameters,
-        provenance: Provenance,
-        precision: Precision,
-    ) -> Result<Self, ExportError> {
-        let architecture = parameters.architecture();
+    fn write(folder: &Path, frozen: Frozen, manifest: Manifest, inline: bool) -> Result<Self, ExportError> {
         let metadata = BTreeMap::from([("generator".to_string(), GENERATOR.to_string())]);
-        let weights = fold::fold(parameters)?.write(&folder.join(WEIGHTS_FILE), &metadata)?;
-        let graph = |file: &str, model: ModelProto| {
+        let weights = match inline {
+            true => frozen.inline(),
+            false => frozen.write(&folder.join(WEIGHTS_FILE), &metadata)?,
+        };
+        let graph = |file: &'static str, model: ModelProto| {
             let path = folder.join(file);
+            let bytes = model.encoded_len();
+            if bytes > i32::MAX as usize {
+                return Err(ExportError::InlineTooLarge { file, bytes });
+            }
             write_atomically(&path, |out| out.write_all(&model.encode_to_vec()))
                 .map_err(ExportError::io("write", &path))?;
-            Ok::<_, ExportError>(model.graph.map_or(0, |graph| graph.node.len()))
+            Ok(model.graph.map_or(0, |graph| graph.node.len()))
         };
-        let encoder_nodes = graph(ENCODER_FILE, graphs::encoder(architecture, &weights))?;
-        let decoder_nodes = graph(DECODER_FILE, graphs::decoder(architecture, &weights))?;
-        let manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance);
+        let encoder_nodes = graph(ENCODER_FILE, graphs::encoder(&manifest, &weights))?;
+        let decoder_nodes = graph(DECODER_FILE, graphs::decoder(&manifest, &weights))?;
         let manifest = Bundle::seal(folder, manifest)?.manifest().clone();
         Ok(Self { manifest, encoder_nodes, decoder_nodes })
     }

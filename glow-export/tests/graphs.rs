@@ -65,7 +65,7 @@ fn graphs_are_plain_onnx_with_a_dynamic_batch_alone() {
         for model in [encoder, decoder] {
             assert_eq!((model.ir_version, model.opset_import[0].version), (7, 13));
             let metadata: Vec<_> = model.metadata_props.iter().map(|entry| entry.key.as_str()).collect();
-            assert_eq!(metadata, ["architecture", "generator"]);
+            assert_eq!(metadata, ["architecture", "generator", "precision", "provenance"]);
             let json = &model.metadata_props[0].value;
             assert_eq!(serde_json::from_str::<Architecture>(json).unwrap(), architecture);
             let graph = model.graph.unwrap();

@@ -1,6 +1,6 @@
 //! A training checkpoint: one safetensors file with parameters, averages and optimiser state, and the
 //! run's configuration and position in its metadata.
-use crate::{Config, ConfigError, Dtype, Parameter, Role, TensorBytes, TensorFileError, write_tensors};
+use crate::{Config, ConfigError, Parameter, Role, TensorBytes, TensorFileError, write_tensors};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
@@ -290,7 +290,7 @@ fn check_tensor(tensors: &SafeTensors<'_>, group: Group, parameter: &Parameter) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write_atomically;
+    use crate::{Dtype, write_atomically};
 
     fn tiny() -> CheckpointMeta {
         let mut config = Config::default();

@@ -1,6 +1,6 @@
 //! From real photographs to a frozen model and back: the trainer, the exporter and the runtime agree.
 use glow_export::ExportOptions;
-use glow_models::{Checkpoint, Config, Weights};
+use glow_models::{Checkpoint, Config, Precision, Weights};
 use glow_runtime::Glow;
 use glow_tests::{checkout, faces, run, stdout};
 use glow_train::Trainer;
@@ -150,15 +150,31 @@ fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
 
 /// A reader of ONNX that is not ours: the checker, strict shape inference, and ONNX Runtime from Python.
 #[test]
-fn python_reads_the_bundle_and_agrees() {
+fn python_reads_bundles_of_every_precision_and_agrees() {
     let frozen = frozen();
     let folder = tempfile::tempdir().unwrap();
-    let runtime = Glow::load(&frozen.bundle).unwrap();
+    let photographs = glow_export::ImageSource::Folder(faces());
+    for (precision, inline) in [
+        (Precision::Fp32, false),
+        (Precision::Fp16, false),
+        (Precision::Int8, false),
+        (Precision::Int8, true),
+    ] {
+        let bundle = folder.path().join("bundle");
+        let images = Some(photographs.clone());
+        let options = ExportOptions { precision, images, inline, ..Default::default() };
+        glow_export::export(&frozen.checkpoint, &bundle, &options).unwrap();
+        python_agrees(&bundle, folder.path());
+    }
+}
+
+fn python_agrees(bundle: &Path, folder: &Path) {
+    let runtime = Glow::load(bundle).unwrap();
     let images = array(&real_images(8));
     let (_, noise) = noise(8, 4);
     let encoded = runtime.encode_with(images.view(), noise.view(), None).unwrap();
     let decoded = runtime.decode(&encoded.latents, None).unwrap();
-    let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.join(name), bytes).unwrap();
     let floats =
         |values: ArrayView4<'_, f32>| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     write("image", images.iter().copied().collect());
@@ -168,7 +184,7 @@ fn python_reads_the_bundle_and_agrees() {
         write(&format!("eps_{level}"), floats(eps.view()));
     }
     write("decoded", decoded.images.iter().copied().collect());
-    stdout(python(&frozen.bundle, folder.path()));
+    stdout(python(bundle, folder));
 }
 
 fn python(bundle: &Path, folder: &Path) -> std::process::Output {

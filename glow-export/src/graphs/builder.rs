@@ -1,7 +1,9 @@
 //! Builds one ONNX graph node by node, with the shape of every value.
-use crate::frozen::FrozenFile;
+use crate::frozen::{FrozenFile, FrozenTensor, Place};
 use crate::onnx::*;
 use glow_models::WEIGHTS_FILE;
+use prost::bytes::Bytes;
+use safetensors::Dtype;
 use std::collections::HashSet;
 
 /// ONNX operator set of the graphs.
@@ -17,6 +19,8 @@ pub(super) struct Value {
     name: String,
     data_type: DataType,
     pub shape: Vec<usize>,
+    /// False for what comes of weights alone, which has no batch axis.
+    batched: bool,
 }
 
 /// A graph under construction. Nodes are named as the architecture's layers, with `/` for `.`; a value
@@ -35,7 +39,7 @@ impl<'a> Builder<'a> {
 
     /// An input of the graph.
     pub fn input(&mut self, name: &str, data_type: DataType, shape: &[usize]) -> Value {
-        let value = Value { name: name.into(), data_type, shape: shape.to_vec() };
+        let value = Value { name: name.into(), data_type, shape: shape.to_vec(), batched: true };
         self.graph.input.push(value.info());
         value
     }
@@ -58,23 +62,38 @@ impl<'a> Builder<'a> {
         self.weights.get(name).is_some()
     }
 
-    /// A frozen tensor as the second operand of a node: external data in `model.safetensors`.
+    /// Element type of a frozen tensor.
+    pub fn weight_type(&self, name: &str) -> DataType {
+        data_type(self.frozen(name).dtype)
+    }
+
+    fn frozen(&self, name: &str) -> &'a FrozenTensor {
+        self.weights.get(name).unwrap_or_else(|| panic!("no frozen tensor {name}"))
+    }
+
+    /// A frozen tensor as an operand of a node: external data in `model.safetensors`, or in the graph.
     pub fn weight(&mut self, name: &str) -> Operand {
-        let tensor = self.weights.get(name).unwrap_or_else(|| panic!("no frozen tensor {name}"));
+        let tensor = self.frozen(name);
         if self.initializers.insert(name.into()) {
-            let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
-            self.graph.initializer.push(TensorProto {
+            let mut proto = TensorProto {
                 dims: tensor.shape.iter().map(|&n| n as i64).collect(),
-                data_type: DataType::Float.into(),
+                data_type: data_type(tensor.dtype).into(),
                 name: name.into(),
-                external_data: vec![
-                    entry("location", WEIGHTS_FILE.into()),
-                    entry("offset", tensor.offset.to_string()),
-                    entry("length", tensor.length.to_string()),
-                ],
-                data_location: DataLocation::External.into(),
-                raw_data: None,
-            });
+                ..Default::default()
+            };
+            match &tensor.place {
+                Place::Inline(bytes) => proto.raw_data = Some(bytes.clone()),
+                Place::External { offset, length } => {
+                    let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+                    proto.external_data = vec![
+                        entry("location", WEIGHTS_FILE.into()),
+                        entry("offset", offset.to_string()),
+                        entry("length", length.to_string()),
+                    ];
+                    proto.data_location = DataLocation::External.into();
+                }
+            }
+            self.graph.initializer.push(proto);
         }
         Operand(name.into())
     }
@@ -84,30 +103,50 @@ impl<'a> Builder<'a> {
         self.constant(&format!("constant/{value}"), DataType::Float, &[], value.to_le_bytes().to_vec())
     }
 
+    /// A small whole number as uint8, kept in the graph.
+    pub fn byte(&mut self, value: u8) -> Operand {
+        self.constant(&format!("constant/uint8/{value}"), DataType::Uint8, &[], vec![value])
+    }
+
     /// A list of whole numbers, such as the sizes of a split, kept in the graph.
     fn integers(&mut self, values: &[usize]) -> Operand {
-        let bytes = values.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
         let name: Vec<String> = values.iter().map(usize::to_string).collect();
         self.constant(&format!("constant/[{}]", name.join(",")), DataType::Int64, &[values.len()], bytes)
     }
 
-    fn constant(&mut self, name: &str, data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Operand {
+    fn constant(
+        &mut self,
+        name: &str,
+        data_type: DataType,
+        shape: &[usize],
+        bytes: impl Into<Bytes>,
+    ) -> Operand {
         if self.initializers.insert(name.into()) {
             self.graph.initializer.push(TensorProto {
                 dims: shape.iter().map(|&n| n as i64).collect(),
                 data_type: data_type.into(),
                 name: name.into(),
-                raw_data: Some(bytes),
+                raw_data: Some(bytes.into()),
                 ..Default::default()
             });
         }
         Operand(name.into())
     }
 
-    /// The convolution of the weights `layer.weight` and, if there is one, `layer.bias`. The kernel
-    /// tells the kind: 1×1, 2×2 of stride 2 (a squeeze), 3×3 padded by 1.
+    /// The convolution of the weights `layer.weight` and, if there is one, `layer.bias`.
     pub fn conv(&mut self, layer: &str, input: &Value) -> Value {
-        let shape = &self.weights.get(&format!("{layer}.weight")).expect("a frozen convolution").shape;
+        let mut weights = vec![self.weight(&format!("{layer}.weight"))];
+        if self.has_weight(&format!("{layer}.bias")) {
+            weights.push(self.weight(&format!("{layer}.bias")));
+        }
+        self.convolve(layer, input, weights)
+    }
+
+    /// A convolution with weights, and bias, that are given as operands. The kernel of `layer.weight`
+    /// tells the kind: 1×1, 2×2 of stride 2 (a squeeze), 3×3 padded by 1.
+    pub fn convolve(&mut self, layer: &str, input: &Value, weights: Vec<Operand>) -> Value {
+        let shape = &self.frozen(&format!("{layer}.weight")).shape;
         let (outputs, inputs, kernel) = (shape[0], shape[1], shape[2]);
         assert_eq!(inputs, input.shape[0], "channels into {layer}");
         let (stride, padding) = match kernel {
@@ -116,10 +155,7 @@ impl<'a> Builder<'a> {
             3 => (1, 1),
             _ => panic!("a kernel of {kernel} in {layer}"),
         };
-        let mut inputs = vec![input.into(), self.weight(&format!("{layer}.weight"))];
-        if self.has_weight(&format!("{layer}.bias")) {
-            inputs.push(self.weight(&format!("{layer}.bias")));
-        }
+        let inputs = std::iter::once(input.into()).chain(weights).collect();
         let attributes = vec![
             ints("kernel_shape", &[kernel; 2]),
             ints("pads", &[padding; 4]),
@@ -127,6 +163,42 @@ impl<'a> Builder<'a> {
         ];
         let shape = vec![outputs, input.shape[1] / stride, input.shape[2] / stride];
         self.node("Conv", &node_name(layer), inputs, attributes, input.data_type, shape)
+    }
+
+    /// Unsigned 8-bit steps; `steps` are their scale and zero point.
+    pub fn quantize(&mut self, name: &str, input: &Value, steps: &[Operand]) -> Value {
+        let inputs = [input.into()].into_iter().chain(steps.iter().cloned()).collect();
+        self.node("QuantizeLinear", name, inputs, vec![], DataType::Uint8, input.shape.clone())
+    }
+
+    /// Back to float; with an axis, the scale is one number for each of its entries.
+    pub fn dequantize(&mut self, name: &str, input: &Value, steps: &[Operand], axis: Option<i64>) -> Value {
+        let inputs = [input.into()].into_iter().chain(steps.iter().cloned()).collect();
+        let attributes = axis.map(|axis| int("axis", axis)).into_iter().collect();
+        self.node("DequantizeLinear", name, inputs, attributes, DataType::Float, input.shape.clone())
+    }
+
+    /// Frozen tensors of a layer as operands.
+    pub fn weights_of<const N: usize>(&mut self, layer: &str, parts: [&str; N]) -> [Operand; N] {
+        parts.map(|part| self.weight(&format!("{layer}.{part}")))
+    }
+
+    /// A frozen integer tensor with a scale for each entry of its first axis, as float.
+    pub fn dequantized_weight(&mut self, tensor: &str) -> Operand {
+        let mut inputs = vec![self.weight(tensor), self.weight(&format!("{tensor}_scale"))];
+        // 32-bit integers have no zero point.
+        if self.has_weight(&format!("{tensor}_zero_point")) {
+            inputs.push(self.weight(&format!("{tensor}_zero_point")));
+        }
+        let value = Value {
+            name: format!("{}/dequantize", node_name(tensor)),
+            data_type: DataType::Float,
+            shape: self.frozen(tensor).shape.clone(),
+            batched: false,
+        };
+        let name = value.name.clone();
+        self.push("DequantizeLinear", &name, inputs, vec![int("axis", 0)], std::slice::from_ref(&value));
+        (&value).into()
     }
 
     /// A node of any number of operands that has the shape of the first; the others are as large or
@@ -148,7 +220,7 @@ impl<'a> Builder<'a> {
         let parts = [0, 1].map(|part| {
             let mut shape = input.shape.clone();
             shape[0] = sizes[part];
-            Value { name: format!("{name}:{part}"), data_type: input.data_type, shape }
+            Value { name: format!("{name}:{part}"), data_type: input.data_type, shape, batched: true }
         });
         self.push("Split", name, inputs, vec![int("axis", 1)], &parts);
         parts.into()
@@ -199,7 +271,7 @@ impl<'a> Builder<'a> {
 
     /// The row of a frozen table for each label.
     pub fn gather(&mut self, table: &str, labels: &Value) -> Value {
-        let shape = self.weights.get(table).expect("a frozen table").shape[1..].to_vec();
+        let shape = self.frozen(table).shape[1..].to_vec();
         let inputs = vec![self.weight(table), labels.into()];
         self.node("Gather", &node_name(table), inputs, vec![int("axis", 0)], DataType::Float, shape)
     }
@@ -213,7 +285,7 @@ impl<'a> Builder<'a> {
         data_type: DataType,
         shape: Vec<usize>,
     ) -> Value {
-        let value = Value { name: name.into(), data_type, shape };
+        let value = Value { name: name.into(), data_type, shape, batched: true };
         self.push(op, name, inputs, attributes, std::slice::from_ref(&value));
         value
     }
@@ -267,11 +339,28 @@ impl Value {
     fn info(&self) -> ValueInfoProto {
         let batch = Dimension::Param(BATCH.into());
         let sizes = self.shape.iter().map(|&size| Dimension::Value(size as i64));
-        let dim =
-            std::iter::once(batch).chain(sizes).map(|value| DimensionProto { value: Some(value) }).collect();
+        let dim = self
+            .batched
+            .then_some(batch)
+            .into_iter()
+            .chain(sizes)
+            .map(|value| DimensionProto { value: Some(value) })
+            .collect();
         let tensor =
             TensorTypeProto { elem_type: self.data_type.into(), shape: Some(TensorShapeProto { dim }) };
         ValueInfoProto { name: self.name.clone(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+    }
+}
+
+/// The ONNX type of frozen elements.
+fn data_type(dtype: Dtype) -> DataType {
+    match dtype {
+        Dtype::F32 => DataType::Float,
+        Dtype::F16 => DataType::Float16,
+        Dtype::I8 => DataType::Int8,
+        Dtype::U8 => DataType::Uint8,
+        Dtype::I32 => DataType::Int32,
+        _ => panic!("no frozen tensor is of type {dtype}"),
     }
 }
 

@@ -4,13 +4,14 @@ use super::{coupling_network, label, metadata, node_name, shift_and_scale, split
 use crate::fold::Layout;
 use crate::frozen::FrozenFile;
 use crate::onnx::{DataType, ModelProto};
-use glow_models::{Architecture, Coupling};
+use glow_models::{Architecture, Coupling, Manifest};
 
 const DOC: &str = "Glow, decoding: the latents eps (standard normal to sample) to the image, and to the \
     flow's own value x before it is rounded.";
 
 /// Builds the graph `eps_0` … `eps_{L-1}` (, `label`) → `image`, `x`.
-pub(crate) fn decoder(architecture: &Architecture, weights: &FrozenFile) -> ModelProto {
+pub(crate) fn decoder(manifest: &Manifest, weights: &FrozenFile) -> ModelProto {
+    let architecture = &manifest.architecture;
     let mut graph = Builder::new("decoder", weights);
     let eps: Vec<Value> = architecture
         .latent_shapes()
@@ -56,7 +57,7 @@ pub(crate) fn decoder(architecture: &Architecture, weights: &FrozenFile) -> Mode
         }
     }
     image(&mut graph, architecture, &x.expect("at least one level"));
-    graph.finish(DOC, &metadata(architecture))
+    graph.finish(DOC, &metadata(manifest))
 }
 
 /// z2 before the coupling: z2 − shift, or of an affine one z2·(1 + exp(r)) − shift.
@@ -72,8 +73,9 @@ fn uncouple(
     let terms = match architecture.coupling {
         Coupling::Additive => {
             let mut terms = vec![(&coupling_network(graph, coupling, z1)).into()];
-            if layout.ones > 0 {
-                terms.push(graph.weight(&format!("{coupling}.conv3.border")));
+            let border = format!("{coupling}.conv3.border");
+            if graph.has_weight(&border) {
+                terms.push(graph.weight(&border));
             }
             terms
         }

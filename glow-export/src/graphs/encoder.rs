@@ -4,13 +4,14 @@ use super::{coupling_network, label, metadata, node_name, shift_and_scale, split
 use crate::fold::Layout;
 use crate::frozen::FrozenFile;
 use crate::onnx::{DataType, ModelProto};
-use glow_models::{Architecture, Coupling};
+use glow_models::{Architecture, Coupling, Manifest};
 
 const DOC: &str = "Glow, encoding: image and dequantisation noise in [0, 1) to the latents eps, standard \
     normal under the model, and log p(image) in nats.";
 
 /// Builds the graph `image`, `noise` (, `label`) → `eps_0` … `eps_{L-1}`, `log_prob`.
-pub(crate) fn encoder(architecture: &Architecture, weights: &FrozenFile) -> ModelProto {
+pub(crate) fn encoder(manifest: &Manifest, weights: &FrozenFile) -> ModelProto {
+    let architecture = &manifest.architecture;
     let mut graph = Builder::new("encoder", weights);
     let mut x = pixels(&mut graph, architecture);
     let labels = label(&mut graph, architecture);
@@ -57,7 +58,7 @@ pub(crate) fn encoder(architecture: &Architecture, weights: &FrozenFile) -> Mode
     }
     let log_prob = log_prob(&mut graph, &squares, &penalties, labels.as_ref());
     graph.output(log_prob, "log_prob");
-    graph.finish(DOC, &metadata(architecture))
+    graph.finish(DOC, &metadata(manifest))
 }
 
 /// floor(image / 2^(8−n_bits)) + noise, channels first. The rest of the way to x, a factor and an
@@ -90,8 +91,9 @@ fn couple(
         Coupling::Additive => {
             let shift = coupling_network(graph, coupling, z1);
             let mut z2 = graph.elementwise("Sub", &format!("{path}/add"), z2, &[(&shift).into()]);
-            if layout.ones > 0 {
-                let border = graph.weight(&format!("{coupling}.conv3.border"));
+            let border = format!("{coupling}.conv3.border");
+            if graph.has_weight(&border) {
+                let border = graph.weight(&border);
                 z2 = graph.elementwise("Sub", &format!("{path}/border"), &z2, &[border]);
             }
             (z2, None)

@@ -4,6 +4,7 @@
 mod builder;
 mod decoder;
 mod encoder;
+mod network;
 
 pub(crate) use builder::OPSET;
 pub(crate) use decoder::decoder;
@@ -12,12 +13,18 @@ pub(crate) use encoder::encoder;
 use crate::fold::Layout;
 use crate::onnx::DataType;
 use builder::{Builder, Value, node_name};
-use glow_models::Architecture;
+use glow_models::{Architecture, Manifest};
+use network::coupling_network;
 
-/// What both graphs carry as metadata.
-fn metadata(architecture: &Architecture) -> Vec<(&'static str, String)> {
-    let json = serde_json::to_string(architecture).expect("an architecture is always representable as JSON");
-    vec![("architecture", json), ("generator", crate::GENERATOR.into())]
+/// What both graphs carry as metadata: what they compute, and where it comes from.
+fn metadata(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let json = |value: serde_json::Result<String>| value.expect("a manifest is always representable as JSON");
+    vec![
+        ("architecture", json(serde_json::to_string(&manifest.architecture))),
+        ("generator", manifest.provenance.generator.clone()),
+        ("precision", manifest.precision.to_string()),
+        ("provenance", json(serde_json::to_string(&manifest.provenance))),
+    ]
 }
 
 /// The input `label` of a class-conditional model.
@@ -25,24 +32,13 @@ fn label(graph: &mut Builder<'_>, architecture: &Architecture) -> Option<Value> 
     (architecture.classes > 0).then(|| graph.input("label", DataType::Int64, &[]))
 }
 
-/// NN(z1) of a step, as the last convolution gives it: the negated shift, and of an affine coupling
-/// r = −(raw + 2) behind it. With edge bias the map of `conv3.border` is still to be added.
-fn coupling_network(graph: &mut Builder<'_>, coupling: &str, z1: &Value) -> Value {
-    let path = node_name(coupling);
-    let mut h = z1.clone();
-    for layer in [1, 2] {
-        h = graph.conv(&format!("{coupling}.conv{layer}"), &h);
-        h = graph.elementwise("Relu", &format!("{path}/relu{layer}"), &h, &[]);
-    }
-    graph.conv(&format!("{coupling}.conv3"), &h)
-}
-
 /// The affine coupling's −shift and r = −(raw + 2).
 fn shift_and_scale(graph: &mut Builder<'_>, coupling: &str, z1: &Value, layout: Layout) -> (Value, Value) {
     let path = node_name(coupling);
     let mut h = coupling_network(graph, coupling, z1);
-    if layout.ones > 0 {
-        let border = graph.weight(&format!("{coupling}.conv3.border"));
+    let border = format!("{coupling}.conv3.border");
+    if graph.has_weight(&border) {
+        let border = graph.weight(&border);
         h = graph.elementwise("Add", &format!("{path}/border"), &h, &[border]);
     }
     graph.split(&format!("{path}/split"), &h, layout.half())

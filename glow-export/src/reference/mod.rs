@@ -20,6 +20,9 @@ pub struct Reference {
     mixings: Vec<Vec<Mixing>>,
 }
 
+/// Is shown each step's name and z1.
+type Observer<'a> = dyn FnMut(&str, ArrayView3<'_, f64>) + 'a;
+
 /// What [`Reference::encode`] gives.
 #[derive(Debug, Clone)]
 pub struct ReferenceEncoding {
@@ -81,6 +84,16 @@ impl Reference {
     /// If `x` has another shape than the model, or a conditional model gets no label or one that it
     /// has no class for.
     pub fn encode(&self, x: ArrayView3<'_, f64>, label: Option<usize>) -> ReferenceEncoding {
+        self.encode_seen(x, label, &mut |_, _| ())
+    }
+
+    /// The same, with each step's name and z1 shown to `see`.
+    pub(crate) fn encode_seen(
+        &self,
+        x: ArrayView3<'_, f64>,
+        label: Option<usize>,
+        see: &mut Observer<'_>,
+    ) -> ReferenceEncoding {
         let architecture = self.architecture();
         let (mut x, mut log_det, mut eps) = (x.to_owned(), 0.0, Vec::new());
         for (level, shape) in architecture.level_shapes().iter().enumerate() {
@@ -93,6 +106,7 @@ impl Reference {
                 x = mixing.encode(&x);
                 log_det += positions * (logs.sum() + mixing.log_det);
                 let (z1, mut z2) = halves(&x);
+                see(&name, z1.view());
                 let (shift, log_scale) = self.coupling(&name, z1.view());
                 z2 = (z2 + shift) * log_scale.exp();
                 log_det += log_scale.sum();
@@ -123,6 +137,16 @@ impl Reference {
     /// If `eps` has another shape than the model's latents, or the label is as in
     /// [`Reference::encode`].
     pub fn decode(&self, eps: &[Array3<f64>], label: Option<usize>) -> Array3<f64> {
+        self.decode_seen(eps, label, &mut |_, _| ())
+    }
+
+    /// The same, with each step's name and z1 shown to `see`.
+    pub(crate) fn decode_seen(
+        &self,
+        eps: &[Array3<f64>],
+        label: Option<usize>,
+        see: &mut Observer<'_>,
+    ) -> Array3<f64> {
         let levels = self.architecture().level_shapes();
         assert_eq!(eps.len(), levels.len(), "one latent a level");
         let mut x = Array3::zeros((0, 0, 0));
@@ -137,6 +161,7 @@ impl Reference {
             for (step, mixing) in self.mixings[level].iter().enumerate().rev() {
                 let name = Architecture::step_name(level, step);
                 let (z1, mut z2) = halves(&x);
+                see(&name, z1.view());
                 let (shift, log_scale) = self.coupling(&name, z1.view());
                 z2 = z2 * log_scale.mapv(|log_scale| (-log_scale).exp()) - shift;
                 x = mixing.decode(&join(&z1, &z2));

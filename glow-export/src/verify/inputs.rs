@@ -10,8 +10,8 @@ use std::f64::consts::TAU;
 const TEMPERATURE: f32 = 0.7;
 
 /// Images [N, H, W, C] and, for a conditional model, their classes.
-#[derive(Debug)]
-pub(super) struct Images {
+#[derive(Debug, Clone)]
+pub(crate) struct Images {
     pub pixels: Array4<u8>,
     pub labels: Option<Vec<i64>>,
 }
@@ -35,7 +35,24 @@ impl Images {
             }
         }
         let pixels = brightness.mapv(|value| (value + 3.0 * normal(&mut random)).clamp(0.0, 255.0) as u8);
-        Self { pixels, labels: labels(architecture) }
+        let n = pixels.dim().0;
+        Self { pixels, labels: labels(architecture, n) }
+    }
+
+    /// The latents of `n` samples at temperature 0.7, one array [n, c, h, w] a level.
+    pub fn latents(architecture: &Architecture, n: usize) -> Vec<Array4<f32>> {
+        let mut random = random(2);
+        let mut level = |s: LatentShape| {
+            let shape = (n, s.channels, s.height, s.width);
+            Array4::from_shape_simple_fn(shape, || TEMPERATURE * normal(&mut random) as f32)
+        };
+        architecture.latent_shapes().into_iter().map(&mut level).collect()
+    }
+
+    /// Dequantization noise for these images, uniform in [0, 1).
+    pub fn noise(&self) -> Array4<f32> {
+        let mut random = random(1);
+        Array4::from_shape_simple_fn(self.pixels.dim(), || random.random())
     }
 
     pub fn len(&self) -> usize {
@@ -66,30 +83,14 @@ impl Images {
 }
 
 /// How many images of a kind: fewer large ones, of which the reference takes a minute each.
-fn count(architecture: &Architecture) -> usize {
+pub(super) fn count(architecture: &Architecture) -> usize {
     (4 * 64 * 64 * 3 / architecture.dims()).clamp(1, 4)
 }
 
-/// Classes from the first to the last, if the model has any.
-pub(super) fn labels(architecture: &Architecture) -> Option<Vec<i64>> {
-    let (n, classes) = (count(architecture), architecture.classes);
+/// A class for each of `n` images, from the first class to the last, if the model has any.
+pub(super) fn labels(architecture: &Architecture, n: usize) -> Option<Vec<i64>> {
+    let classes = architecture.classes;
     (classes > 0).then(|| (0..n).map(|i| (i * (classes - 1) / (n - 1).max(1)) as i64).collect())
-}
-
-/// Dequantization noise, uniform in [0, 1).
-pub(super) fn noise(shape: (usize, usize, usize, usize)) -> Array4<f32> {
-    let mut random = random(1);
-    Array4::from_shape_simple_fn(shape, || random.random())
-}
-
-/// Latents of samples, one array [N, c, h, w] a level.
-pub(super) fn latents(architecture: &Architecture) -> Vec<Array4<f32>> {
-    let mut random = random(2);
-    let mut level = |s: LatentShape| {
-        let shape = (count(architecture), s.channels, s.height, s.width);
-        Array4::from_shape_simple_fn(shape, || TEMPERATURE * normal(&mut random) as f32)
-    };
-    architecture.latent_shapes().into_iter().map(&mut level).collect()
 }
 
 fn random(stream: u64) -> ChaCha8Rng {

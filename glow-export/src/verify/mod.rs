@@ -1,17 +1,22 @@
 //! The proof that a bundle computes what its checkpoint means: both graphs run through `glow-runtime`
 //! on a few seeded inputs, against [`Reference`].
 mod inputs;
+mod quality;
 mod table;
 
+pub use quality::Quality;
+pub(crate) use quality::{evaluation_size, prove};
 pub use table::{Check, Verification};
 
 use crate::{ExportError, Reference, ReferenceEncoding};
 use glow_runtime::{Glow, Latents};
-use inputs::Images;
+pub(crate) use inputs::Images;
+use inputs::count;
 use ndarray::{Array3, Axis};
+use rayon::prelude::*;
 use std::path::Path;
 
-/// Compares the bundle in `folder` with the float64 evaluation of the checkpoint it comes from, on
+/// Compares the fp32 bundle in `folder` with the float64 evaluation of the checkpoint it comes from, on
 /// samples of the model at temperature 0.7 and on smooth images. Of the latter those are left out that
 /// the model rules out (more than 2·n_bits bits/dim in float64): so far from what it was trained on, a
 /// flow need not be invertible in 32 bits. With T the number of steps of flow, K·L:
@@ -30,24 +35,28 @@ use std::path::Path;
 /// [`ExportError::Runtime`] if the bundle does not run, [`ExportError::Verification`] if a difference is
 /// over its tolerance.
 pub fn verify(folder: &Path, reference: &Reference) -> Result<Verification, ExportError> {
-    let glow = Glow::load(folder)?;
-    let steps = 4.0 + (reference.architecture().levels * reference.architecture().depth) as f64;
-    let mut verification = Verification::default();
-
-    let tolerance = 2e-4 * steps;
-    let decoding = decoding(&glow, reference, tolerance)?;
-    verification.add("x (image steps)", decoding.x, tolerance);
-    verification.add("image (pixels)", decoding.wrong as f64, 0.0);
-
-    let images = Images::smooth(reference.architecture()).and(&decoding.samples);
-    let encoding = encoding(&glow, reference, &images, decoding.samples.len())?;
-    verification.add("eps", encoding.eps, 5e-6 * steps);
-    verification.add("log_prob (bits/dim)", encoding.bits_per_dim, 1e-6 * steps);
-    verification.add("reconstruction (pixels)", encoding.lost as f64, 0.0);
+    let verification = examine(&Glow::load(folder)?, reference)?;
     match verification.holds() {
         true => Ok(verification),
         false => Err(ExportError::Verification(verification)),
     }
+}
+
+fn examine(glow: &Glow, reference: &Reference) -> Result<Verification, ExportError> {
+    let steps = 4.0 + (reference.architecture().levels * reference.architecture().depth) as f64;
+    let mut verification = Verification::default();
+
+    let tolerance = 2e-4 * steps;
+    let decoding = decoding(glow, reference, tolerance)?;
+    verification.add("x (image steps)", decoding.x, tolerance);
+    verification.add("image (pixels)", decoding.wrong as f64, 0.0);
+
+    let images = Images::smooth(reference.architecture()).and(&decoding.samples);
+    let encoding = encoding(glow, reference, &images, decoding.samples.len())?;
+    verification.add("eps", encoding.eps, 5e-6 * steps);
+    verification.add("log_prob (bits/dim)", encoding.bits_per_dim, 1e-6 * steps);
+    verification.add_round_trip("reconstruction (pixels)", encoding.lost as f64, 0.0);
+    Ok(verification)
 }
 
 struct Decoding {
@@ -61,8 +70,8 @@ struct Decoding {
 fn decoding(glow: &Glow, reference: &Reference, tolerance: f64) -> Result<Decoding, ExportError> {
     let architecture = reference.architecture();
     let bins = f64::from(architecture.bins());
-    let latents = Latents::from_levels(inputs::latents(architecture))?;
-    let labels = inputs::labels(architecture);
+    let latents = Latents::from_levels(Images::latents(architecture, count(architecture)))?;
+    let labels = inputs::labels(architecture, count(architecture));
     let decoded = glow.decode(&latents, labels.as_deref())?;
     let samples = Images { pixels: decoded.images, labels };
     let expected = each_image(samples.len(), |i| {
@@ -102,7 +111,7 @@ fn encoding(
     samples: usize,
 ) -> Result<Encoding, ExportError> {
     let architecture = reference.architecture();
-    let noise = inputs::noise(images.pixels.dim());
+    let noise = images.noise();
     let expected = each_image(images.len(), |i| {
         let (image, noise) = (images.pixels.index_axis(Axis(0), i), noise.index_axis(Axis(0), i));
         reference.encode(reference.dequantise(image, noise).view(), images.label(i))
@@ -146,14 +155,7 @@ impl Largest {
     }
 }
 
-/// Evaluates each image on a thread of its own: there are few, and the reference is slow.
-fn each_image<T: Send>(n: usize, evaluate: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    std::thread::scope(|scope| {
-        let evaluate = &evaluate;
-        let threads: Vec<_> = (0..n).map(|i| scope.spawn(move || evaluate(i))).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, T>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect()
-    })
+/// Evaluates the images on all cores.
+fn each_image<T: Send>(n: usize, evaluate: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    (0..n).into_par_iter().map(evaluate).collect()
 }

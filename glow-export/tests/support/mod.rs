@@ -107,3 +107,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     message
 }
+
+/// Writes images that are smooth with a little noise, as PPM or PGM files in three sub-folders.
+pub fn write_images(folder: &Path, architecture: &Architecture, count: usize) {
+    let (height, width, channels) = (architecture.height, architecture.width, architecture.channels);
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    for image in 0..count {
+        let class = folder.join(format!("class{}", image % 3));
+        std::fs::create_dir_all(&class).unwrap();
+        let (down, across): (f64, f64) = (random.random_range(-2.0..2.0), random.random_range(-2.0..2.0));
+        let mut file =
+            format!("P{}\n{width} {height}\n255\n", if channels == 3 { 6 } else { 5 }).into_bytes();
+        for i in 0..height * width * channels {
+            let (y, x) = (i / channels / width, i / channels % width);
+            let wave = (down * y as f64 / height as f64 + across * x as f64 / width as f64).sin();
+            file.push((128.0 + 60.0 * wave + random.random_range(-4.0..4.0)) as u8);
+        }
+        std::fs::write(class.join(format!("{image}.pnm")), file).unwrap();
+    }
+}

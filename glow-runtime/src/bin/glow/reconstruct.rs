@@ -58,16 +58,16 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let columns = 2 * PAIRS.min(pairs.len());
     arguments.sheet.write(concatenate(Axis(0), &views)?.view(), columns, &arguments.out)?;
     let a = glow.architecture();
+    print(&format!("{} images of {}×{} pixels at {} bits", tally.images, a.width, a.height, a.n_bits))?;
     print(&format!(
-        "{} images of {}×{} pixels at {} bits: {} unchanged in every pixel; {} of {} values changed, by {} of \
-         255 at most",
-        tally.images,
-        a.width,
-        a.height,
-        a.n_bits,
+        "{:10} {:>16} {:>17} {:>21}",
+        "precision", "unchanged images", "identical values", "largest error (/255)"
+    ))?;
+    print(&format!(
+        "{:10} {:>16} {:>16.4}% {:>21}",
+        glow.manifest().precision.to_string(),
         tally.unchanged,
-        tally.changed_values,
-        tally.images * a.dims(),
+        100.0 - 100.0 * tally.changed_values as f64 / (tally.images * a.dims()) as f64,
         tally.largest,
     ))?;
     if arguments.strict && tally.unchanged < tally.images {
