@@ -87,7 +87,8 @@ fn read_header(input: &mut impl Read, length: u64, bytes: &mut Vec<u8>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dtype, TensorBytes, write_tensors};
+    use crate::{TensorBytes, write_tensors};
+    use safetensors::Dtype;
     use std::collections::BTreeMap;
 
     fn file() -> Vec<u8> {

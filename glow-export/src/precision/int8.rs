@@ -168,7 +168,7 @@ impl Layer {
             y -= excess;
             let bias = self.bias[output] - excess - answer.map_or(0.0, |answer| answer.lowest[output]);
             let bias = (f64::from(bias) / f64::from(input.scale) / f64::from(scales[output])).round();
-            if !(bias.abs() <= f64::from(i32::MAX)) {
+            if bias.is_nan() || bias.abs() > f64::from(i32::MAX) {
                 return Err(ExportError::Overflow { tensor: format!("{}.bias", self.name), format: "int8" });
             }
             biases.push(bias as i32);

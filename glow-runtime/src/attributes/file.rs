@@ -2,10 +2,8 @@
 //! rest in the metadata, with the hash of the weights that they belong to.
 use super::{Attribute, Attributes, FitStatistics, check_name};
 use crate::Error;
-use glow_models::{
-    ATTRIBUTES_FILE, Bundle, Dtype, TensorBytes, parse_tensors, write_atomically, write_tensors,
-};
-use safetensors::SafeTensors;
+use glow_models::{ATTRIBUTES_FILE, Bundle, TensorBytes, parse_tensors, write_atomically, write_tensors};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,7 +69,7 @@ impl Attributes {
                 return Err(format!("it lists {name:?} twice"));
             }
             let tensor = tensors.tensor(&name).map_err(|_| format!("it has no tensor {name:?}"))?;
-            if tensor.dtype() != safetensors::Dtype::F32 || tensor.shape() != [self.dims()] {
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != [self.dims()] {
                 let (dtype, shape) = (tensor.dtype(), tensor.shape());
                 return Err(format!("the tensor {name:?} is {dtype:?} {shape:?}, not F32 [{}]", self.dims()));
             }
