@@ -107,7 +107,7 @@ fn describe(report: &Report, quality: &Quality) -> String {
     let bytes: u64 = report.manifest.files.values().map(|file| file.bytes).sum();
     let images = if quality.real { "held-out images" } else { "samples (real images: --calibrate DATA)" };
     format!(
-        "{}: {:.1} MB, {:.4} bits/dim (fp32: {:.4}); of {} {images} {} come back unchanged, {:.4}% of all values \
+        "{}: {:.1} MB, {:.4} bits/dim (fp32: {:.4}); of {} {images} {} come back unchanged, {:.4} % of all values \
          identical, none off by more than {} image steps",
         report.manifest.precision,
         bytes as f64 / 1e6,
@@ -115,7 +115,8 @@ fn describe(report: &Report, quality: &Quality) -> String {
         quality.fp32_bits_per_dim,
         quality.images,
         quality.unchanged_images,
-        100.0 * (1.0 - quality.changed_values),
+        // Rounded down: 100 % is all of them.
+        (1e6 * (1.0 - quality.changed_values)).floor() / 1e4,
         quality.largest_change,
     )
 }

@@ -59,6 +59,9 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     arguments.sheet.write(concatenate(Axis(0), &views)?.view(), columns, &arguments.out)?;
     let a = glow.architecture();
     print(&format!("{} images of {}×{} pixels at {} bits", tally.images, a.width, a.height, a.n_bits))?;
+    let values = tally.images * a.dims();
+    // Rounded down: 100 % is all of them.
+    let identical = (1e6 * (values - tally.changed_values) as f64 / values as f64).floor() / 1e4;
     print(&format!(
         "{:10} {:>16} {:>17} {:>21}",
         "precision", "unchanged images", "identical values", "largest error (/255)"
@@ -67,7 +70,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         "{:10} {:>16} {:>16.4}% {:>21}",
         glow.manifest().precision.to_string(),
         tally.unchanged,
-        100.0 - 100.0 * tally.changed_values as f64 / (tally.images * a.dims()) as f64,
+        identical,
         tally.largest,
     ))?;
     if arguments.strict && tally.unchanged < tally.images {
