@@ -113,6 +113,7 @@ impl GlowBuilder {
             threads: self.threads_per_session(),
             spinning: self.spinning,
             cache: cached.clone().filter(|_| !on_cpu),
+            prepacking: bundle.manifest().precision != Precision::Int8,
             providers,
         };
         // A hit was made of files with these hashes, and nothing of the weights' file is used.
@@ -275,7 +276,7 @@ fn plain(
                 Some(constants.map_err(|reason| Error::Graph { path: path.clone(), reason })?)
             }
         };
-        let prepacked = weights.as_ref().map(|_| PrepackedWeights::new());
+        let prepacked = (weights.is_some() && options.prepacking).then(PrepackedWeights::new);
         Ok((kind, Model { path, constants, prepacked, optimised: false }))
     };
     kinds.iter().map(model).collect()

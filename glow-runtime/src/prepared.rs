@@ -81,7 +81,7 @@ pub(crate) fn prepare(
     if let Some(folder) = cached
         && folder.is_dir()
     {
-        return Ok((open(folder, kinds)?, None));
+        return Ok((open(folder, kinds, options)?, None));
     }
     let parent = match cached.and_then(Path::parent) {
         Some(parent) => {
@@ -96,9 +96,9 @@ pub(crate) fn prepare(
     match cached {
         Some(folder) => {
             temporary.keep_as(folder).map_err(writing(folder))?;
-            Ok((open(folder, kinds)?, None))
+            Ok((open(folder, kinds, options)?, None))
         }
-        None => Ok((open(temporary.path(), kinds)?, Some(temporary))),
+        None => Ok((open(temporary.path(), kinds, options)?, Some(temporary))),
     }
 }
 
@@ -115,7 +115,7 @@ fn give_memory_back() {
     }
 }
 
-fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Models, Error> {
+fn open(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
     let path = folder.join(WEIGHTS);
     let weights = Arc::new(Weights::map(&path).map_err(reading(&path))?);
     let prepacked = PrepackedWeights::new();
@@ -124,7 +124,7 @@ fn open(folder: &Path, kinds: &[GraphKind]) -> Result<Models, Error> {
         let graph = std::fs::read(&path).map_err(reading(&path))?;
         let constants =
             Constants::new(&graph, &weights).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
-        let prepacked = Some(prepacked.clone());
+        let prepacked = options.prepacking.then(|| prepacked.clone());
         Ok((kind, Model { path, constants: Some(constants), prepacked, optimised: true }))
     };
     kinds.iter().map(model).collect()

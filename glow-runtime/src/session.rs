@@ -22,6 +22,8 @@ pub(crate) struct SessionOptions {
     pub spinning: bool,
     /// Where providers keep what they compile.
     pub cache: Option<PathBuf>,
+    /// Whether sessions share what kernels make of the constants, which those of 8-bit convolutions cannot.
+    pub prepacking: bool,
 }
 
 /// Sessions are created one at a time: concurrent creation has crashed ONNX Runtime.
