@@ -85,7 +85,7 @@ fn files_that_are_broken() {
         metadata.extend(change.iter().map(|(key, value)| (key.to_string(), value.to_string())));
         let bytes: Vec<u8> =
             vec![value; shape.iter().product()].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let tensor = TensorBytes { name: "A", dtype: Dtype::F32, shape, bytes: &bytes };
+        let tensor = TensorBytes { name: "A", dtype: Dtype::F32.into(), shape, bytes: &bytes };
         write_atomically(&path, |out| write_tensors(out, &metadata, &[tensor]).map(|_| ())).unwrap();
     };
     write(&[], &[192], 1.0);
