@@ -4,7 +4,7 @@
 //! The two are measured in turn, call by call, so that what the machine does meanwhile meets both.
 use criterion::{Criterion, criterion_group, criterion_main};
 use glow_benches::{FrozenModel, preset};
-use glow_runtime::{EncodeOptions, Glow, Latents, SampleOptions};
+use glow_runtime::{EncodeOptions, Glow, Latents, Precision, SampleOptions};
 use ort::sys;
 use std::ffi::CString;
 use std::path::Path;
@@ -124,7 +124,7 @@ fn overhead(criterion: &mut Criterion) {
         config
     };
     for (name, config) in [("small", small), ("cifar10", preset("cifar10"))] {
-        let frozen = FrozenModel::new(config);
+        let frozen = FrozenModel::new(config, Precision::Fp32);
         let glow = Glow::builder().threads(2).load(frozen.bundle()).expect("a bundle");
         let names: Vec<String> =
             (0..glow.manifest().latent_shapes.len()).map(|l| format!("eps_{l}")).collect();

@@ -1,12 +1,19 @@
 //! Criterion benchmarks of the trainer, the exporter and the runtime: models to measure, and the
 //! work that they do.
 //!
-//! Random weights suffice for time. Throughput is given in multiply-adds, so that criterion's
-//! elements a second compare directly with `ceiling`, a large matrix product in the same run.
-use glow_models::{Checkpoint, Config};
+//! Random weights suffice for time. Rates of arithmetic are printed beside those of a large matrix product
+//! in the same run; see [`Ceiling`].
+mod measure;
+
+pub use measure::{Ceiling, measure};
+
+use glow_export::{ExportOptions, ImageSource};
+use glow_models::{Architecture, Checkpoint, Config, Precision};
+use glow_runtime::Provider;
 use glow_train::Trainer;
 use glow_train::data::Batch;
-use std::path::PathBuf;
+use ndarray::Array4;
+use std::path::{Path, PathBuf};
 use tch::Device;
 
 /// The configuration of a preset.
@@ -39,6 +46,22 @@ pub fn trainer(config: Config) -> Trainer {
     trainer
 }
 
+/// `n` random images [n, H, W, C]; every call gives the same.
+pub fn images(architecture: &Architecture, n: usize) -> Array4<u8> {
+    let config = Config { model: architecture.clone(), ..Default::default() };
+    let dim = (n, architecture.height, architecture.width, architecture.channels);
+    Array4::from_shape_vec(dim, batch(&config, n).images).expect("the batch has the model's shape")
+}
+
+/// The providers to measure: the CPU's, and with the feature `openvino` OpenVINO's.
+pub fn providers() -> Vec<Provider> {
+    vec![
+        Provider::Cpu,
+        #[cfg(feature = "openvino")]
+        Provider::OpenVino(Default::default()),
+    ]
+}
+
 /// A frozen model in a folder of its own, which goes with the value.
 #[derive(Debug)]
 pub struct FrozenModel {
@@ -46,16 +69,21 @@ pub struct FrozenModel {
 }
 
 impl FrozenModel {
-    /// Freezes an untrained model of a configuration.
+    /// Freezes an untrained model of a configuration; int8 is calibrated on random images.
     ///
     /// # Panics
     /// If it cannot be written or exported.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, precision: Precision) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let frozen = Self { folder };
+        let random = frozen.folder.path().join("images");
+        let images = (precision == Precision::Int8).then(|| {
+            write_images(&config.model, 4, &random);
+            ImageSource::Folder(random)
+        });
         trainer(config).save(&frozen.checkpoint()).expect("a checkpoint");
         Checkpoint::open(&frozen.checkpoint()).expect("what was written reads back");
-        let options = glow_export::ExportOptions { verify: false, ..Default::default() };
+        let options = ExportOptions { precision, images, verify: false, ..Default::default() };
         glow_export::export(frozen.checkpoint(), frozen.bundle(), &options).expect("an export");
         frozen
     }
@@ -68,5 +96,16 @@ impl FrozenModel {
     /// The bundle.
     pub fn bundle(&self) -> PathBuf {
         self.folder.path().join("bundle")
+    }
+}
+
+fn write_images(architecture: &Architecture, n: usize, folder: &Path) {
+    std::fs::create_dir(folder).expect("a folder");
+    for (image, number) in images(architecture, n).outer_iter().zip(0..) {
+        let bytes = image.to_slice().expect("standard layout");
+        let (width, height) = (architecture.width as u32, architecture.height as u32);
+        let color = if architecture.channels == 1 { image::ColorType::L8 } else { image::ColorType::Rgb8 };
+        let path = folder.join(format!("{number}.png"));
+        image::save_buffer(path, bytes, width, height, color).expect("a picture");
     }
 }
