@@ -4,14 +4,23 @@ use glow_benches::{batch, preset, trainer};
 use glow_models::{Memory, NetworkPrecision};
 use tch::{Device, Kind, Tensor};
 
-/// A large matrix product in fp32: what this machine does at best through the same library.
+/// Large products in both precisions: what this machine does at best through the same library. In fp32
+/// libtorch has two ways, MKL's matrix product and oneDNN's 1×1 convolution; the faster one is the ceiling.
 fn ceiling(criterion: &mut Criterion) {
     const SIDE: i64 = 2048;
-    let matrix = || Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu));
-    let (a, b) = (matrix(), matrix());
+    let random = |shape: &[i64], kind| Tensor::rand(shape, (Kind::Float, Device::Cpu)).to_kind(kind);
     let mut group = criterion.benchmark_group("ceiling");
     group.sample_size(10).throughput(Throughput::Elements((SIDE * SIDE * SIDE) as u64));
-    group.bench_function("matrix_product", |bench| bench.iter(|| a.matmul(&b)));
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let (a, b) = (random(&[SIDE, SIDE], kind), random(&[SIDE, SIDE], kind));
+        group.bench_function(format!("matrix_product/{kind:?}"), |bench| bench.iter(|| a.matmul(&b)));
+    }
+    // As many pixels as channels, channels-last.
+    let maps = random(&[2, SIDE / 64, 32, SIDE], Kind::Float).permute([0, 3, 1, 2]);
+    let weight = random(&[SIDE, SIDE, 1, 1], Kind::Float);
+    group.bench_function("convolution_1x1/Float", |bench| {
+        bench.iter(|| maps.conv2d(&weight, None::<Tensor>, 1, 0, 1, 1));
+    });
     group.finish();
 }
 

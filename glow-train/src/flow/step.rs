@@ -99,7 +99,9 @@ impl Step {
 
     fn unmix(&self, mixed: &Tensor, mixing: &Mixing) -> Tensor {
         let shift = -self.actnorm.bias().to_kind(Kind::Double);
-        mix(mixed, &Tensor::linalg_inv(&mixing.matrix), &shift)
+        // Unchecked, since a check would wait for the device: a singular matrix shows in the log-determinant.
+        let (inverse, _) = Tensor::linalg_inv_ex(&mixing.matrix, false);
+        mix(mixed, &inverse, &shift)
     }
 
     /// The first part whose output for x is not finite, by its name; the step's output where there is none.
