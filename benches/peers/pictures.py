@@ -17,17 +17,19 @@ from matplotlib import pyplot
 
 sampling, memory, picture = sys.argv[1:]
 figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+ticks = set()
 for name, by_batch in json.loads(pathlib.Path(sampling).read_text()).items():
     batches = sorted(map(int, by_batch))
+    ticks.update(batches)
     style = "-o" if name.startswith("glow") else "--"
     left.plot(batches, [1e3 * by_batch[str(batch)] for batch in batches], style, label=name, markersize=4)
-left.set(xscale="log", yscale="log", xlabel="images a call", ylabel="ms a call", title="Sampling, cifar10, 2 cores")
-left.set_xticks(batches, batches)
+left.set(xscale="log", yscale="log", xlabel="images a call", ylabel="ms a call", title="Sampling, cifar10")
+left.set_xticks(sorted(ticks), sorted(ticks))
 for name, by_depth in json.loads(pathlib.Path(memory).read_text()).items():
     depths = sorted(map(int, by_depth))
     right.plot(depths, [by_depth[str(depth)] / 1e6 for depth in depths], "-o", label=name, markersize=4)
 right.set(xlabel="K, steps of flow a level", ylabel="MB of a step, parameters and optimiser apart")
-right.set(title="Training, batch 16", ylim=0)
+right.set(title="Training, batch 16, w 128", ylim=0)
 right.set_xticks(depths, depths)
 for axes in (left, right):
     axes.legend(fontsize=7)
