@@ -83,16 +83,16 @@ impl Bound {
         match glow.manifest().precision {
             Precision::Fp32 => Self { x: 0.0, bits_per_dim: 0.0, changed_values: 0.0, largest_change: 0.0 },
             Precision::Fp16 => Self {
-                x: 0.05 * steps * bins,
+                x: 0.01 * steps * bins,
                 bits_per_dim: 1e-4 * steps,
                 changed_values: 0.01,
                 largest_change: 2.0,
             },
             Precision::Int8 => Self {
-                x: 5.0 * steps * bins,
+                x: 2.0 * steps * bins,
                 bits_per_dim: 2e-3 * steps,
                 changed_values: 0.2,
-                largest_change: (64.0 * bins).max(2.0),
+                largest_change: (16.0 * bins).max(2.0),
             },
         }
     }
