@@ -15,12 +15,12 @@ import argparse
 import json
 import os
 import pathlib
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+
+import served
 
 BASE = "export, ONNX Runtime fp32"
 PEERS = {
@@ -42,8 +42,10 @@ def load(checkpoint, bf16=False):
     return torch_glow.Glow.load(checkpoint, True, bf16).freeze().eval()
 
 
-def export(checkpoint, folder):
-    """The usual export, and its int8 version: weights a channel, activations by samples of the model."""
+def export(checkpoint, folder, batch):
+    """The usual export, and its int8 version: weights a channel, activations by samples of the model. Beside
+    them the latents of a batch, which all peers decode."""
+    import numpy
     import onnx
     import torch
     import torch_glow
@@ -60,6 +62,8 @@ def export(checkpoint, folder):
 
     sampler = Sampler()
     names = [f"eps_{level}" for level in range(sampler.glow.architecture["levels"])]
+    eps = sampler.glow.latents(batch, 0.7)
+    numpy.savez(folder / "eps.npz", **{name: e.numpy() for name, e in zip(names, eps)})
     fp32, prepared, int8 = (str(folder / name) for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
     torch.onnx.export(
         sampler,
@@ -138,48 +142,36 @@ def serve(folder, checkpoint, threads, options):
     """For each line on stdin, a number of images, samples them and answers with the seconds."""
     import numpy
 
-    architecture = load(checkpoint).architecture
+    with numpy.load(folder / "eps.npz") as file:
+        latents = [file[name] for name in sorted(file.files)]
     sample = sampler(folder, checkpoint, threads, *options)
     for line in sys.stdin:
-        eps = []
-        channels, height, width = (architecture[k] for k in ("channels", "height", "width"))
-        for level in range(architecture["levels"]):
-            last = level == architecture["levels"] - 1
-            height, width, channels = height // 2, width // 2, channels * (4 if last else 2)
-            shape = (int(line), channels, height, width)
-            eps.append(0.7 * numpy.random.default_rng(level).standard_normal(shape, numpy.float32))
+        eps = [numpy.ascontiguousarray(level[: int(line)]) for level in latents]
         start = time.perf_counter()
         sample(eps)
         print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 
 
 class Row:
-    """A process that samples; stopped between its turns, so that none of its threads spin."""
+    """A process that samples; asleep between its turns, so that none of its threads spin."""
 
     def __init__(self, name, command):
-        self.name, self.command, self.process = name, command, None
+        self.name, self.command = name, command
 
     def start(self, batch):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = served.Served(self.name, self.command)
         # Twice before the clock counts: memory comes, kernels are made.
-        self.seconds = self.turn(batch, 2) and []
+        self.turn(batch, 2)
+        self.seconds = []
 
     def turn(self, batch, calls):
-        self.process.send_signal(signal.SIGCONT)
-        seconds = []
-        for _ in range(calls):
-            self.process.stdin.write(f"{batch}\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
-            if not answer:
-                sys.exit(f"{self.name} ended with {self.process.wait()}")
-            seconds.append(json.loads(answer)["seconds"])
-        self.process.send_signal(signal.SIGSTOP)
+        self.process.wake()
+        seconds = [self.process.ask(batch)["seconds"] for _ in range(calls)]
+        self.process.sleep()
         return seconds
 
     def end(self):
-        self.process.kill()
-        self.process.wait()
+        self.process.end()
 
 
 def main():
@@ -202,7 +194,7 @@ def main():
             for provider in arguments.providers:
                 command = [arguments.program.resolve(), bundle, provider, str(arguments.threads)]
                 commands[f"glow, {bundle.name} on {provider}"] = command
-        export(arguments.checkpoint, folder)
+        export(arguments.checkpoint, folder, max(arguments.batch))
         wanted = arguments.rows or [""]
         medians = {}
         rows = [Row(n, c) for n, c in commands.items() if n == BASE or any(part in n for part in wanted)]

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 
+import served
+
 OURS = {
     f"glow-train {precision} {memory}": [f"precision={precision}", f"memory={memory}"]
     for precision in ("fp32", "bf16")
@@ -83,16 +85,10 @@ class Row:
     """A process that takes steps."""
 
     def __init__(self, name, command):
-        self.name, self.seconds = name, []
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.name, self.seconds, self.process = name, [], served.Served(name, command)
 
     def step(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.name} ended with {self.process.wait()}")
-        self.last = json.loads(answer)
+        self.last = self.process.ask()
         return self.last["seconds"]
 
 

@@ -69,6 +69,8 @@
 mod attributes;
 mod builder;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod folders;
 mod glow;
 mod graph;

@@ -2,19 +2,10 @@
 //! the least loss has to meet.
 use super::*;
 use crate::random::{self, Use};
-use crate::{Architecture, Precision, Provenance, Weights};
+use crate::{Architecture, fixtures};
 
 fn manifest() -> Manifest {
-    let architecture = Architecture { height: 8, width: 8, levels: 2, ..Default::default() };
-    let provenance = Provenance {
-        generator: "test".into(),
-        checkpoint: "test".into(),
-        weights: Weights::Raw,
-        step: 0,
-        images_seen: 0,
-        bits_per_dim: None,
-    };
-    Manifest::new(architecture, Precision::Fp32, 13, provenance)
+    fixtures::manifest(Architecture { height: 8, width: 8, levels: 2, ..Default::default() })
 }
 
 const DIMS: usize = 192;

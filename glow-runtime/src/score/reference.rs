@@ -203,18 +203,9 @@ impl ReferenceScores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Architecture, Precision, Provenance, Weights};
 
     fn manifest() -> Manifest {
-        let provenance = Provenance {
-            generator: "test".into(),
-            checkpoint: "test".into(),
-            weights: Weights::Raw,
-            step: 0,
-            images_seen: 0,
-            bits_per_dim: None,
-        };
-        Manifest::new(Architecture::default(), Precision::Fp32, 13, provenance)
+        crate::fixtures::manifest(Default::default())
     }
 
     fn reference(scores: &[f64]) -> Result<ReferenceScores, Error> {
