@@ -125,6 +125,27 @@ fn a_bundle_with_a_bad_round_trip_is_written_only_if_told_to() {
     assert!(report.quality.unwrap().changed_values > 0.0);
 }
 
+/// Its last convolutions are zero, so that any step would do for their weights.
+#[test]
+fn an_untrained_model_exports_in_8_bits() {
+    let (folder, path) = support::changed_checkpoint(
+        &small(),
+        |_| {},
+        |_, name, values| {
+            if name.contains("conv3") {
+                values.fill(0.0);
+            }
+        },
+    );
+    let images = folder.path().join("images");
+    write_images(&images, &small(), 24);
+    let images = Some(ImageSource::Folder(images));
+    let options = ExportOptions { precision: Precision::Int8, images, ..Default::default() };
+    let report = export(&path, folder.path().join("bundle"), &options)
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(report.verification.unwrap().holds());
+}
+
 #[test]
 fn images_that_cannot_calibrate_are_refused() {
     let setup = Setup::new(&small());

@@ -147,10 +147,13 @@ impl Layer {
     ) -> Result<Array4<f32>, ExportError> {
         let outputs = self.bias.len();
         let (mut scales, mut steps) = (Vec::new(), Vec::new());
-        for (filter, &bias) in self.weight.outer_iter().zip(&self.bias) {
+        // What stands for 0 in an answer is a part of the bias.
+        let stored = |output: usize| self.bias[output] - answer.map_or(0.0, |answer| answer.lowest[output]);
+        for (output, filter) in self.weight.outer_iter().enumerate() {
             let filter: Vec<f32> = filter.iter().copied().collect();
             // The bias, in steps of both scales, has to fit 32 bits: 2^30 leaves room for its correction.
-            let (scale, filter) = round_weights(&filter, bias.abs() / input.scale / (1 << 30) as f32);
+            let bias = self.bias[output].abs().max(stored(output).abs());
+            let (scale, filter) = round_weights(&filter, bias / input.scale / (1 << 30) as f32);
             scales.push(scale);
             steps.extend(filter);
         }
@@ -166,7 +169,7 @@ impl Layer {
         for (output, (mut y, exact)) in y.outer_iter_mut().zip(exact.outer_iter()).enumerate() {
             let excess = (y.sum() - exact.sum()) / exact.len().max(1) as f32;
             y -= excess;
-            let bias = self.bias[output] - excess - answer.map_or(0.0, |answer| answer.lowest[output]);
+            let bias = stored(output) - excess;
             let bias = (f64::from(bias) / f64::from(input.scale) / f64::from(scales[output])).round();
             if bias.is_nan() || bias.abs() > f64::from(i32::MAX) {
                 return Err(ExportError::Overflow { tensor: format!("{}.bias", self.name), format: "int8" });
