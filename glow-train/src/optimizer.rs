@@ -1,4 +1,12 @@
-//! Adam and Adamax with the Polyak average of the weights.
+//! Adam and Adamax as published, with the Polyak average of the weights.
+//!
+//! With the gradient g of step t, counted from 1, both rules (published code, `optim.py`) keep
+//! m ← β1·m + (1 − β1)·g and take θ ← θ − lr·√(1 − β2ᵗ)/(1 − β1ᵗ) · m/d, where
+//! - Adam: v ← β2·v + (1 − β2)·g², d = √v + ε;
+//! - Adamax: v ← max(β2·v, |g|), d = v + ε.
+//!
+//! Of that factor Kingma & Ba 2015 have only 1/(1 − β1ᵗ) in their Adamax; its other half warms up over the
+//! memory of β2, about an epoch where that is tied to one.
 use crate::flow::{Gradients, Parameters};
 use glow_models::{Optimizer as Rule, Parameter, Training};
 use tch::{Kind, Tensor};
@@ -107,13 +115,10 @@ impl Optimizer {
     /// `scale` is a tensor on the parameters' device, so that the step need not wait for its value.
     pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: &Tensor) {
         let (beta1, beta2) = (self.beta1, self.rates.beta2);
-        // Adam corrects its means for their start at zero; the published Adamax does not.
-        let (correct_mean, correct_size) = match self.rule {
-            Rule::Adam => (1.0 - beta1.powf(step as f64), 1.0 - beta2.powf(step as f64)),
-            Rule::Adamax => (1.0, 1.0),
-        };
+        let t = step as f64;
+        let lr = lr * (1.0 - beta2.powf(t)).sqrt() / (1.0 - beta1.powf(t));
         // The average forgets faster at first: it would otherwise show the initial weights for an epoch.
-        let polyak = self.rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
+        let polyak = self.rates.polyak.min((1.0 + t) / (10.0 + t));
         let length = self.weights.numel() as i64;
         let slice = if self.weights.device().is_cuda() { length } else { SLICE };
         tch::no_grad(|| {
@@ -121,28 +126,97 @@ impl Optimizer {
             let taken = scale.ne(0).to_kind(Kind::Float);
             let (learn_mean, learn_size, learn_average) =
                 (&taken * (1.0 - beta1), &taken * (1.0 - beta2), &taken * (1.0 - polyak));
-            let rate = &taken * (lr / correct_mean);
+            let rate = &taken * lr;
+            let keep_size: Tensor = 1.0 - &learn_size;
             for begin in (0..length).step_by(slice as usize) {
                 let part = |t: &Tensor| t.narrow(0, begin, slice.min(length - begin));
                 let (mut mean, mut size) = (part(&self.mean), part(&self.size));
-                let gradient = part(&gradient.flat).nan_to_num_(0.0, 0.0, 0.0) * scale;
+                let mut gradient = part(&gradient.flat).nan_to_num_(0.0, 0.0, 0.0).g_mul_(scale);
                 let _ = mean.lerp_tensor_(&gradient, &learn_mean);
                 let denominator = match self.rule {
                     Rule::Adam => {
-                        let _ = size.lerp_tensor_(&gradient.square(), &learn_size);
-                        (&size / correct_size).sqrt_() + self.epsilon
+                        let _ = size.lerp_tensor_(&gradient.square_(), &learn_size);
+                        size.sqrt().g_add_scalar_(self.epsilon)
                     }
                     Rule::Adamax => {
-                        let decay: Tensor = 1.0 - &learn_size;
-                        let larger = (&size * &decay).maximum(&gradient.abs());
-                        size.copy_(&larger);
-                        larger + self.epsilon
+                        let _ = size.g_mul_(&keep_size).maximum_out(&size, &gradient.abs_());
+                        &size + self.epsilon
                     }
                 };
                 let mut weights = part(&self.weights);
-                let _ = weights.g_sub_(&(&mean / denominator * &rate));
+                let _ = weights.g_sub_(&(&mean / denominator).g_mul_(&rate));
                 let _ = part(&self.averages).lerp_tensor_(&weights, &learn_average);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Glow, LossWeights, dequantize};
+    use glow_models::{Architecture, Memory};
+    use tch::Device;
+
+    /// The published update of one number, in double.
+    fn published(rule: Rule, t: i32, lr: f64, beta: [f64; 2], g: f64, [theta, m, v]: [f64; 3]) -> [f64; 3] {
+        let m = beta[0] * m + (1.0 - beta[0]) * g;
+        let (v, d) = match rule {
+            Rule::Adam => {
+                let v = beta[1] * v + (1.0 - beta[1]) * g * g;
+                (v, v.sqrt() + 1e-8)
+            }
+            Rule::Adamax => {
+                let v = (beta[1] * v).max(g.abs());
+                (v, v + 1e-8)
+            }
+        };
+        let alpha = lr * (1.0 - beta[1].powi(t)).sqrt() / (1.0 - beta[0].powi(t));
+        [theta - alpha * m / d, m, v]
+    }
+
+    #[test]
+    fn steps_are_the_published_ones_and_averages_follow() {
+        let architecture =
+            Architecture { height: 8, width: 8, levels: 2, depth: 1, hidden: 4, ..Default::default() };
+        for rule in [Rule::Adam, Rule::Adamax] {
+            let training = Training { optimizer: rule, beta2: 0.99, ..Default::default() };
+            let rates = Rates::new(&training, 100.0);
+            let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Float);
+            let averages = parameters.copy();
+            let mut optimizer = Optimizer::new(&training, rates, &parameters, &averages);
+            let glow = Glow::new(&architecture, &parameters);
+            let values = |t: &Tensor| Vec::<f64>::try_from(t.to_kind(Kind::Double)).unwrap();
+            let mut expected: Vec<[f64; 3]> =
+                values(&parameters.flat()).into_iter().map(|theta| [theta, 0.0, 0.0]).collect();
+            let mut average = values(&averages.flat());
+            parameters.require_grad();
+            for step in 1..=3 {
+                let images = Tensor::randint_low(0, 256, [2, 8, 8, 3], (Kind::Uint8, Device::Cpu));
+                let x = dequantize(&architecture, &images, &Tensor::rand([2, 8, 8, 3], tch::kind::FLOAT_CPU));
+                let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };
+                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                let g = values(&gradients.flat());
+                // What is not taken leaves nothing behind.
+                optimizer.step(Gradient::from(&gradients), step, 0.1, &Tensor::from(0.0f32));
+                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                optimizer.step(Gradient::from(&gradients), step, 1e-3, &Tensor::from(0.5f32));
+                let polyak = rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
+                for ((number, average), g) in expected.iter_mut().zip(&mut average).zip(g) {
+                    let beta = [training.beta1, rates.beta2];
+                    *number = published(rule, step as i32, 1e-3, beta, 0.5 * g, *number);
+                    *average = polyak * *average + (1.0 - polyak) * number[0];
+                }
+                for (flat, part) in [(&optimizer.weights, 0), (&optimizer.mean, 1), (&optimizer.size, 2)] {
+                    for (actual, expected) in values(flat).into_iter().zip(&expected) {
+                        let expected = expected[part];
+                        assert!((actual - expected).abs() < 1e-6 + 1e-4 * expected.abs(), "{rule:?} {part}");
+                    }
+                }
+                for (actual, expected) in values(&optimizer.averages).into_iter().zip(&average) {
+                    assert!((actual - expected).abs() < 1e-6, "{rule:?}: {actual}, {expected}");
+                }
+            }
+        }
     }
 }

@@ -260,8 +260,8 @@ impl Trainer {
 
     /// Sets the actnorms from a batch, and the averages to the weights.
     pub fn initialise_actnorm(&mut self, batch: &Batch) {
-        let (x, labels) = self.input(batch, seed(self.config.training.seed, Purpose::Initialisation, 0));
-        self.glow.initialise_actnorm(&x, labels.as_ref());
+        let (x, _) = self.input(batch, seed(self.config.training.seed, Purpose::Initialisation, 0));
+        self.glow.initialise_actnorm(&x);
         self.optimizer.reset_averages();
         self.actnorm_initialised = true;
     }

@@ -118,7 +118,7 @@ fn initialisation_gives_every_actnorm_mean_0_and_deviation_1() {
     let parameters = Parameters::initial(&architecture, 0, Device::Cpu, Kind::Double);
     let glow = Glow::new(&architecture, &parameters);
     let x = random_x(&architecture, 64) * 0.1 + 0.3;
-    glow.initialise_actnorm(&x, None);
+    glow.initialise_actnorm(&x);
     let eps = glow.encode(&x, None).eps.remove(0);
     let axes: &[i64] = &[0, 2, 3];
     assert!(eps.mean_dim(axes, false, Kind::Double).abs().max().double_value(&[]) < 1e-9);
@@ -132,7 +132,7 @@ fn a_constant_channel_stays_finite() {
     let parameters = Parameters::initial(&architecture, 0, Device::Cpu, Kind::Float);
     let glow = Glow::new(&architecture, &parameters);
     let x = Tensor::zeros([8, 4, 4, 1], (Kind::Float, Device::Cpu)).permute([0, 3, 1, 2]);
-    glow.initialise_actnorm(&x, None);
+    glow.initialise_actnorm(&x);
     let encoded = glow.encode(&x, None);
     assert_eq!(encoded.log_prob.isfinite().all().int64_value(&[]), 1);
 }
@@ -163,7 +163,7 @@ fn decoding_undoes_encoding_in_single_precision() {
         let glow = Glow::new(&architecture, &parameters);
         let images = (Tensor::rand([4, 32, 32, 3], (Kind::Float, Device::Cpu)) * 255).to_kind(Kind::Uint8);
         let x = dequantize(&architecture, &images, &uniform_noise(&[4, 32, 32, 3], 1));
-        glow.initialise_actnorm(&x, None);
+        glow.initialise_actnorm(&x);
         let error = (glow.decode(&glow.encode(&x, None).eps, None) - &x).abs().max().double_value(&[]);
         assert!(error <= 1e-4, "{error} at {levels} levels");
     }

@@ -25,8 +25,8 @@ fn perturbed(architecture: &Architecture, kind: Kind, noise: f64) -> Parameters 
         tensor.copy_(&(tensor.copy() + noise));
     }
     // Activations of the size that they have in training.
-    let (x, labels) = input(architecture, 16, kind);
-    Glow::new(architecture, &parameters).initialise_actnorm(&x, labels.as_ref());
+    let (x, _) = input(architecture, 16, kind);
+    Glow::new(architecture, &parameters).initialise_actnorm(&x);
     parameters.require_grad();
     parameters
 }
@@ -157,7 +157,8 @@ fn networks_in_bf16_decode_what_they_encoded_and_give_nearly_the_same_likelihood
         let bf16 = Glow::in_precision(&architecture, &parameters, NetworkPrecision::Bf16);
         let encoded = bf16.encode(&x, None);
         let back = (bf16.decode(&encoded.eps, None) - &x).abs().mean(Kind::Float).double_value(&[]);
-        assert!(back < 1e-4, "mean error {back}");
+        // A rounding of the flow may take a number to the other side of a bfloat16 step, 2⁻⁸ of it.
+        assert!(back < 5e-4, "mean error {back}");
         let exact = fp32.encode(&x, None).log_prob;
         let bits = (encoded.log_prob - &exact) / (architecture.dims() as f64 * std::f64::consts::LN_2);
         let bits = bits.abs().max().double_value(&[]);

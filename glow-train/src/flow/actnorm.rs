@@ -19,21 +19,6 @@ impl Actnorm {
         Self { bias: parameters.get(&format!("{name}.bias")), logs: parameters.get(&format!("{name}.logs")) }
     }
 
-    /// [C]: the shift b.
-    pub(super) fn bias(&self) -> &Tensor {
-        &self.bias
-    }
-
-    /// [C]: the scale exp(3·logs).
-    pub(super) fn scale(&self) -> Tensor {
-        (&self.logs * LOGSCALE_FACTOR).exp()
-    }
-
-    /// Scalar: Σ 3·logs, the log-determinant of one pixel.
-    pub(super) fn log_det_per_pixel(&self) -> Tensor {
-        (&self.logs * LOGSCALE_FACTOR).sum(self.logs.kind())
-    }
-
     /// Sets bias and scale so that this layer's output for `x` [N, C, H, W] has mean 0 and standard
     /// deviation 1 a channel: bias = −mean, exp(3·logs) = 1/(std + 1e-6).
     pub(super) fn initialise(&self, x: &Tensor) {

@@ -2,6 +2,7 @@
 use super::Parameters;
 use super::coupling::halves;
 use super::gradient::Leaves;
+use super::mixing::{Maps, Mixing};
 use super::prior::{Classifier, SplitPrior, TopPrior};
 use super::squeeze::{squeeze, unsqueeze};
 use super::step::{Step, is_finite};
@@ -45,8 +46,26 @@ pub(super) struct TopScore {
 /// Steps of flow at one size, and the prior of what is split off behind them; the last level has none.
 #[derive(Debug)]
 pub(super) struct Level {
+    pub(super) mixing: Mixing,
     pub(super) steps: Vec<Step>,
+    /// Pixels of an image.
+    pub(super) pixels: f64,
     pub(super) split: Option<SplitPrior>,
+}
+
+impl Level {
+    /// `[N]`: what the maps of all steps add to the log-determinants of the images z [N, C, H, W].
+    pub(super) fn log_det_of_maps(&self, maps: &Maps, z: &Tensor) -> Tensor {
+        (maps.log_det.sum(Kind::Double) * self.pixels).to_kind(z.kind()).repeat([z.size()[0]])
+    }
+
+    /// Sets the actnorms from z, step by step; what the steps then make of it.
+    fn initialise_actnorm(&self, z: &Tensor) -> Tensor {
+        let steps = self.steps.iter().enumerate();
+        steps.fold(z.shallow_clone(), |z, (index, step)| {
+            step.initialise_actnorm(&z, || self.mixing.maps_of(index..index + 1).forward(z.kind()).remove(0))
+        })
+    }
 }
 
 /// A Glow over given parameters, which it shares: what an optimiser does to them, it sees.
@@ -73,14 +92,17 @@ impl Glow {
         precision: NetworkPrecision,
     ) -> Self {
         let network = (precision == NetworkPrecision::Bf16).then_some(Kind::BFloat16);
-        let level = |(level, shape): (usize, &LevelShape)| Level {
-            steps: (0..architecture.depth)
-                .map(|step| {
-                    let size = [shape.height as i64, shape.width as i64];
-                    Step::new(parameters, architecture, network, size, &Architecture::step_name(level, step))
-                })
-                .collect(),
-            split: shape.splits.then(|| SplitPrior::new(parameters, level)),
+        let level = |(level, shape): (usize, &LevelShape)| {
+            let size = [shape.height as i64, shape.width as i64];
+            let names: Vec<String> =
+                (0..architecture.depth).map(|step| Architecture::step_name(level, step)).collect();
+            let step = |name: &String| Step::new(parameters, architecture, network, size, name);
+            Level {
+                mixing: Mixing::new(parameters, architecture, &names),
+                steps: names.iter().map(step).collect(),
+                pixels: (shape.height * shape.width) as f64,
+                split: shape.splits.then(|| SplitPrior::new(parameters, level)),
+            }
         };
         Self {
             architecture: architecture.clone(),
@@ -97,27 +119,32 @@ impl Glow {
         &self.architecture
     }
 
+    /// Sets every actnorm from a batch x, layer by layer in encoding order (paper, section 3.1), without
+    /// gradients.
+    pub fn initialise_actnorm(&self, x: &Tensor) {
+        tch::no_grad(|| {
+            let mut z = x.shallow_clone();
+            for level in &self.levels {
+                z = level.initialise_actnorm(&squeeze(&z));
+                if level.split.is_some() {
+                    z = halves(&z).0;
+                }
+            }
+        });
+    }
+
     /// Encodes x [N, C, H, W] (see [`dequantize`](super::dequantize)); `labels` `[N]` int64 where the
     /// model has classes.
     pub fn encode(&self, x: &Tensor, labels: Option<&Tensor>) -> Encoded {
-        self.run(x, labels, false)
-    }
-
-    /// Sets every actnorm from a batch x, layer by layer in encoding order (paper, section 3.1), without
-    /// gradients.
-    pub fn initialise_actnorm(&self, x: &Tensor, labels: Option<&Tensor>) {
-        tch::no_grad(|| self.run(x, labels, true));
-    }
-
-    fn run(&self, x: &Tensor, labels: Option<&Tensor>, initialise: bool) -> Encoded {
         let mut eps = Vec::with_capacity(self.levels.len());
         let mut level_log_prob = Vec::with_capacity(self.levels.len());
         let mut z = x.shallow_clone();
         for level in &self.levels {
-            let mut log_prob = Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
             z = squeeze(&z);
-            for step in &level.steps {
-                z = step.forward(&z, &mut log_prob, initialise);
+            let maps = level.mixing.maps();
+            let mut log_prob = level.log_det_of_maps(&maps, &z);
+            for (step, map) in level.steps.iter().zip(maps.forward(x.kind())) {
+                z = step.forward(&z, &map, &mut log_prob);
             }
             if let Some(split) = &level.split {
                 let (z1, z2) = halves(&z);
@@ -150,8 +177,10 @@ impl Glow {
             let mut z = x.shallow_clone();
             for (index, level) in self.levels.iter().enumerate() {
                 z = squeeze(&z);
-                for step in &level.steps {
-                    z = match step.first_not_finite(&z) {
+                let maps = level.mixing.maps();
+                let log_dets = maps.log_det.unbind(0);
+                for ((step, map), log_det) in level.steps.iter().zip(maps.forward(z.kind())).zip(&log_dets) {
+                    z = match step.first_not_finite(&z, &map, log_det) {
                         Ok(y) => y,
                         Err(name) => return Some(name),
                     };
@@ -181,8 +210,9 @@ impl Glow {
                     let z2 = split.given(&z).z(&eps[index]);
                     z = Tensor::cat(&[z, z2], 1);
                 }
-                for step in level.steps.iter().rev() {
-                    z = step.inverse(&z);
+                let inverses = level.mixing.maps().inverse(z.kind());
+                for (step, inverse) in level.steps.iter().zip(&inverses).rev() {
+                    z = step.inverse(&z, inverse);
                 }
                 z = unsqueeze(&z);
             }

@@ -134,26 +134,29 @@ impl Glow {
         let zeros = || Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
         let mut inputs = Vec::new();
         let mut kept = Vec::new();
+        let mut mixings = Vec::with_capacity(self.levels.len());
         let mut split_off = Vec::with_capacity(self.levels.len());
         let mut eps = Vec::with_capacity(self.levels.len());
         let mut level_log_prob = Vec::with_capacity(self.levels.len());
         let mut z = x.shallow_clone();
         tch::no_grad(|| {
             for level in &self.levels {
-                let mut log_prob = zeros();
                 z = squeeze(&z);
-                for step in &level.steps {
+                let maps = tch::with_grad(|| level.mixing.maps());
+                let of_steps = maps.forward(z.kind());
+                let mut log_prob = level.log_det_of_maps(&maps, &z);
+                for (step, map) in level.steps.iter().zip(&of_steps) {
                     z = match memory {
                         Memory::Autograd => {
-                            let (y, of_step) = step.forward_keeping(&z, &mut log_prob);
+                            let (y, of_step) = step.forward_keeping(&z, map, &mut log_prob);
                             kept.push(of_step);
                             y
                         }
                         Memory::Checkpoint => {
                             inputs.push(z.shallow_clone());
-                            step.forward(&z, &mut log_prob, false)
+                            step.forward(&z, map, &mut log_prob)
                         }
-                        Memory::Reversible => step.forward(&z, &mut log_prob, false),
+                        Memory::Reversible => step.forward(&z, map, &mut log_prob),
                     };
                 }
                 if let Some(split) = &level.split {
@@ -166,6 +169,7 @@ impl Glow {
                     z = z1;
                 }
                 level_log_prob.push(log_prob);
+                mixings.push((maps, of_steps));
             }
         });
 
@@ -189,18 +193,31 @@ impl Glow {
                 g = Tensor::cat(&[g + by_z1, by_z2], 1);
                 z = Tensor::cat(&[z1.detach(), z2.detach()], 1);
             }
-            for step in level.steps.iter().rev() {
-                let of_step = match memory {
-                    Memory::Autograd => kept.pop().expect("one a step"),
-                    Memory::Checkpoint => {
-                        let x = inputs.pop().expect("one a step");
-                        step.forward_keeping(&x, &mut zeros()).1
-                    }
-                    Memory::Reversible => step.invert_keeping(&z),
+            let (maps, of_steps) = mixings.pop().expect("one a level");
+            let mut by_maps = Vec::with_capacity(of_steps.len());
+            tch::no_grad(|| {
+                let mut inverses = match memory {
+                    Memory::Reversible => maps.inverse(z.kind()),
+                    _ => Vec::new(),
                 };
-                z = of_step.x.shallow_clone();
-                g = step.backward(of_step, &g, weights.log_prob, gradients);
-            }
+                for (step, map) in level.steps.iter().zip(&of_steps).rev() {
+                    let of_step = match memory {
+                        Memory::Autograd => kept.pop().expect("one a step"),
+                        Memory::Checkpoint => {
+                            let x = inputs.pop().expect("one a step");
+                            step.forward_keeping(&x, map, &mut zeros()).1
+                        }
+                        Memory::Reversible => step.invert_keeping(&z, &inverses.pop().expect("one a step")),
+                    };
+                    z = of_step.x.shallow_clone();
+                    let (by_x, by_map) = step.backward(of_step, map, &g, weights.log_prob, gradients);
+                    g = by_x;
+                    by_maps.push(by_map);
+                }
+            });
+            by_maps.reverse();
+            let by_log_det = level.pixels * x.size()[0] as f64 * weights.log_prob;
+            level.mixing.backward(&maps, &by_maps, by_log_det, gradients);
             z = unsqueeze(&z);
             g = unsqueeze(&g);
         }

@@ -9,6 +9,7 @@ mod coupling;
 mod dequantize;
 mod glow;
 mod gradient;
+mod mixing;
 mod network;
 mod parameters;
 mod patches;

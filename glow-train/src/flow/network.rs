@@ -7,7 +7,7 @@
 use super::Parameters;
 use super::actnorm::{Actnorm, LOGSCALE_FACTOR};
 use super::gradient::{Gradients, Leaves};
-use super::patches::{constant_columns, fold, patches, product};
+use super::patches::{constant_columns, fold, patches, product, product_backward};
 use tch::{Kind, Tensor};
 
 /// Weight, bias and log scale of one convolution: (conv(x) + bias) · exp(3·logs).
@@ -35,23 +35,17 @@ impl Conv {
         (&self.logs * LOGSCALE_FACTOR).exp()
     }
 
-    /// [out, in, k, k]: the weight with its scale.
-    fn scaled_weight(&self) -> Tensor {
-        &self.weight * self.scale().reshape([-1, 1, 1, 1])
-    }
-
     /// Stores the gradient: by the scaled weight, given in parts along its inputs, and by the scaled bias
     /// [out]. That by logs follows from them.
-    fn store(&self, by_weight: &[Tensor], by_bias: &Tensor, gradients: &mut Gradients) {
+    fn store(&self, scale: &Tensor, by_weight: &[Tensor], by_bias: &Tensor, gradients: &mut Gradients) {
         let [weight, bias, logs] = gradients.of(&self.leaves);
-        let scale = self.scale();
         let mut begin = 0;
         for part in by_weight {
             let inputs = part.size()[1];
             let _ = part.mul_out(&weight.narrow(1, begin, inputs), &scale.reshape([-1, 1, 1, 1]));
             begin += inputs;
         }
-        let _ = by_bias.mul_out(&bias, &scale);
+        let _ = by_bias.mul_out(&bias, scale);
         let along = (&weight * &self.weight).sum_dim_intlist([1i64, 2, 3].as_slice(), false, weight.kind());
         logs.shallow_clone().copy_(&((along + &bias * &self.bias) * LOGSCALE_FACTOR));
     }
@@ -67,8 +61,9 @@ pub(super) struct Network {
     conv3: Conv,
     actnorm1: Actnorm,
     actnorm2: Actnorm,
-    /// See [`constant_columns`].
+    /// See [`constant_columns`]; and in the element type of the arithmetic.
     constants: Tensor,
+    constants_in_element: Tensor,
 }
 
 /// What the backward pass needs of the forward one.
@@ -77,6 +72,7 @@ pub(super) struct Activations {
     columns: Tensor,
     hidden1: Tensor,
     hidden2: Tensor,
+    scales: [Tensor; 3],
     matrices: [Tensor; 3],
 }
 
@@ -93,13 +89,15 @@ impl Network {
         let conv = |conv: &str, norm: &str| Conv::new(parameters, &part(conv), &part(norm));
         let conv1 = conv("conv1", "conv1.actnorm");
         let options = (conv1.weight.kind(), conv1.weight.device());
+        let constants = constant_columns(size[0], size[1], edge_bias, options);
         Self {
             element,
             conv2: conv("conv2", "conv2.actnorm"),
             conv3: conv("conv3", "conv3"),
             actnorm1: Actnorm::new(parameters, &part("conv1.actnorm")),
             actnorm2: Actnorm::new(parameters, &part("conv2.actnorm")),
-            constants: constant_columns(size[0], size[1], edge_bias, options),
+            constants_in_element: constants.to_kind(element.unwrap_or(options.0)),
+            constants,
             conv1,
         }
     }
@@ -114,31 +112,36 @@ impl Network {
 
         let x = x.permute([0, 2, 3, 1]).to_kind(element);
         let extra = self.constants.size()[1];
-        let constants = self.constants.to_kind(element).unsqueeze(0).expand([n, h * w, extra], false);
-        let columns = Tensor::cat(&[patches(&x).reshape([n, h * w, 9 * c]), constants], 2);
-        let columns = columns.reshape([n * h * w, 9 * c + extra]);
+        let constants = if initialise { &self.constants } else { &self.constants_in_element };
+        let columns = Tensor::cat(&[patches(&x), constants.expand([n, h * w, extra], false)], 2);
+        let columns = columns.view([n * h * w, 9 * c + extra]);
         if initialise {
             let matrix = Tensor::cat(&[self.matrix1(c), self.conv1.bias.zeros_like().unsqueeze(1)], 1);
             self.actnorm1.initialise(&as_maps(&product(&columns, &matrix, None, pixels)));
         }
+        let scale1 = self.conv1.scale();
         let matrix1 = Tensor::cat(&[self.matrix1(c), self.conv1.bias.unsqueeze(1)], 1);
-        let matrix1 = (matrix1 * self.conv1.scale().unsqueeze(1)).to_kind(element);
+        let matrix1 = (matrix1 * scale1.unsqueeze(1)).to_kind(element);
         let hidden1 = product(&columns, &matrix1, None, pixels).relu_();
 
         if initialise {
             let matrix = self.conv2.weight.flatten(1, -1);
             self.actnorm2.initialise(&as_maps(&product(&hidden1, &matrix, None, pixels)));
         }
-        let matrix2 = self.conv2.scaled_weight().flatten(1, -1).to_kind(element);
-        let bias2 = (&self.conv2.bias * self.conv2.scale()).to_kind(element);
+        let scale2 = self.conv2.scale();
+        let matrix2 = (self.conv2.weight.flatten(1, -1) * scale2.unsqueeze(1)).to_kind(element);
+        let bias2 = (&self.conv2.bias * &scale2).to_kind(element);
         let hidden2 = product(&hidden1, &matrix2, Some(&bias2), pixels).relu_();
 
-        let (matrix3, constant) = self.matrix3(element);
+        let scale3 = self.conv3.scale();
+        let (matrix3, constant) = self.matrix3(&scale3, element);
         let out = constant.size()[0];
         let taps = product(&hidden2, &matrix3, None, pixels).to_kind(flow);
-        let constant = self.constants.matmul(&constant.transpose(0, 1));
-        let y = fold(&taps.reshape([n, h, w, 9 * out])) + constant.reshape([1, h, w, out]);
-        let activations = Activations { columns, hidden1, hidden2, matrices: [matrix1, matrix2, matrix3] };
+        let constant = self.constants.mm(&constant.transpose(0, 1));
+        let y = fold(&taps, [n, h, w, out]) + constant.view([h, w, out]);
+        let scales = [scale1, scale2, scale3];
+        let activations =
+            Activations { columns, hidden1, hidden2, scales, matrices: [matrix1, matrix2, matrix3] };
         (y.permute([0, 3, 1, 2]), activations)
     }
 
@@ -155,11 +158,12 @@ impl Network {
 
     /// [9·out, hidden]: the last convolution's weight, from a pixel to its neighbourhood; and [out, 10],
     /// what it makes of the constant columns.
-    fn matrix3(&self, element: Kind) -> (Tensor, Tensor) {
-        let (hidden, weight) = (self.conv2.bias.size()[0], self.conv3.scaled_weight());
+    fn matrix3(&self, scale: &Tensor, element: Kind) -> (Tensor, Tensor) {
+        let hidden = self.conv2.bias.size()[0];
+        let weight = &self.conv3.weight * scale.reshape([-1, 1, 1, 1]);
         // A pixel reaches the neighbour at offset k by the tap at −k.
         let data = weight.narrow(1, 0, hidden).to_kind(element).permute([2, 3, 0, 1]).contiguous();
-        let bias = (&self.conv3.bias * self.conv3.scale()).unsqueeze(1);
+        let bias = (&self.conv3.bias * scale).unsqueeze(1);
         let constant =
             Tensor::cat(&[weight.narrow(1, hidden, weight.size()[1] - hidden).flatten(1, -1), bias], 1);
         (data.flip([0, 1]).flatten(0, 2), constant)
@@ -168,37 +172,37 @@ impl Network {
     /// From the loss's gradient by the output [N, out, H, W] to that by x; those by the parameters are
     /// stored. `kept` is what the forward pass returned.
     pub(super) fn backward(&self, kept: Activations, g: &Tensor, gradients: &mut Gradients) -> Tensor {
-        let Activations { columns, hidden1, hidden2, matrices: [matrix1, matrix2, matrix3] } = kept;
+        let Activations { columns, hidden1, hidden2, scales, matrices: [matrix1, matrix2, matrix3] } = kept;
+        let [scale1, scale2, scale3] = scales;
         let (flow, element) = (g.kind(), columns.kind());
         let (n, out, h, w) = g.size4().expect("the flow has four axes");
         let pixels = [n, h, w];
-        let back = |g: &Tensor, matrix: &Tensor| product(g, &matrix.transpose(0, 1), None, pixels);
 
         let g = g.permute([0, 2, 3, 1]);
         let taps = patches(&g.to_kind(element)).reshape([-1, 9 * out]);
-        let by_matrix = taps.transpose(0, 1).matmul(&hidden2);
+        let by_matrix = taps.transpose(0, 1).mm(&hidden2);
         let by_constant = g.sum_dim_intlist([0i64].as_slice(), false, flow).reshape([h * w, out]);
-        let by_constant = by_constant.transpose(0, 1).matmul(&self.constants);
+        let by_constant = by_constant.transpose(0, 1).mm(&self.constants);
         let (edge, bias) = split_columns(&by_constant, 0);
         let by_weight = by_matrix.reshape([3, 3, out, -1]).flip([0, 1]).permute([2, 3, 0, 1]);
-        self.conv3.store(&[by_weight, edge], &bias, gradients);
+        self.conv3.store(&scale3, &[by_weight, edge], &bias, gradients);
 
-        let g = through_relu(back(&taps, &matrix3), &hidden2);
+        let g = through_relu(product_backward(&taps, &matrix3, pixels), &hidden2);
         drop(hidden2);
-        let by_matrix = g.transpose(0, 1).matmul(&hidden1);
+        let by_matrix = g.transpose(0, 1).mm(&hidden1);
         let bias = g.sum_dim_intlist([0i64].as_slice(), false, element);
-        self.conv2.store(&[by_matrix.unsqueeze(-1).unsqueeze(-1)], &bias, gradients);
+        self.conv2.store(&scale2, &[by_matrix.unsqueeze(-1).unsqueeze(-1)], &bias, gradients);
 
-        let g = through_relu(back(&g, &matrix2), &hidden1);
+        let g = through_relu(product_backward(&g, &matrix2, pixels), &hidden1);
         drop(hidden1);
-        let by_matrix = g.transpose(0, 1).matmul(&columns);
+        let by_matrix = g.transpose(0, 1).mm(&columns);
         let data = columns.size()[1] - self.constants.size()[1];
         let by_weight = by_matrix.narrow(1, 0, data).reshape([-1, 3, 3, data / 9]).permute([0, 3, 1, 2]);
         let (edge, bias) = split_columns(&by_matrix, data);
-        self.conv1.store(&[by_weight, edge], &bias, gradients);
+        self.conv1.store(&scale1, &[by_weight, edge], &bias, gradients);
 
-        let by_patches = back(&g, &matrix1.narrow(1, 0, data)).to_kind(flow);
-        fold(&by_patches.reshape([n, h, w, data])).permute([0, 3, 1, 2])
+        let by_patches = product_backward(&g, &matrix1.narrow(1, 0, data), pixels).to_kind(flow);
+        fold(&by_patches, [n, h, w, data / 9]).permute([0, 3, 1, 2])
     }
 }
 

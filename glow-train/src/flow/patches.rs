@@ -2,7 +2,7 @@
 //! convolution over few channels, and each of a coupling network's three has few channels on one side.
 use tch::{Device, Kind, Tensor};
 
-/// x [N, H, W, C] → [N, H, W, 9·C]: the zero-padded 3×3 neighbourhood of every pixel; row offset slowest,
+/// x [N, H, W, C] → [N, H·W, 9·C]: the zero-padded 3×3 neighbourhood of every pixel; row offset slowest,
 /// then column offset, then channel.
 pub(super) fn patches(x: &Tensor) -> Tensor {
     let (n, h, w, c) = x.size4().expect("a batch of maps has four axes");
@@ -10,20 +10,26 @@ pub(super) fn patches(x: &Tensor) -> Tensor {
         .unfold(1, 3, 1)
         .unfold(2, 3, 1)
         .permute([0, 1, 2, 4, 5, 3])
-        .reshape([n, h, w, 9 * c])
+        .reshape([n, h * w, 9 * c])
 }
 
-/// The adjoint of [`patches`]: every pixel's 3×3 neighbourhood is added to the map, [N, H, W, 9·C] →
-/// [N, H, W, C].
-pub(super) fn fold(patches: &Tensor) -> Tensor {
-    let (n, h, w, c) = patches.size4().expect("a batch of maps has four axes");
-    let c = c / 9;
-    let padded = Tensor::zeros([n, h + 2, w + 2, c], (patches.kind(), patches.device()));
-    for tap in 0..9 {
-        let mut place = padded.narrow(1, tap / 3, h).narrow(2, tap % 3, w);
-        let _ = place.g_add_(&patches.narrow(3, tap * c, c));
-    }
-    padded.narrow(1, 1, h).narrow(2, 1, w)
+/// The adjoint of [`patches`]: every pixel's 3×3 neighbourhood is added to the map; as many numbers as
+/// [N, H·W, 9·C] → `size` [N, H, W, C].
+pub(super) fn fold(patches: &Tensor, size: [i64; 4]) -> Tensor {
+    let [n, h, w, c] = size;
+    let taps = patches.reshape([n, h, w, 3, 3, c]);
+    // First the columns of a neighbourhood, then its rows: fewer additions, and fewer operations.
+    let rows = add_neighbours(&taps, 2, 4);
+    add_neighbours(&rows, 1, 3)
+}
+
+/// Adds up the three entries of axis `tap`: the middle one in place, the others one further along `axis`.
+fn add_neighbours(taps: &Tensor, axis: i64, tap: i64) -> Tensor {
+    let sum = taps.select(tap, 1).contiguous();
+    let length = taps.size()[axis as usize] - 1;
+    let _ = sum.narrow(axis, 1, length).g_add_(&taps.select(tap, 2).narrow(axis, 0, length));
+    let _ = sum.narrow(axis, 0, length).g_add_(&taps.select(tap, 0).narrow(axis, 1, length));
+    sum
 }
 
 /// [H·W, 10]: what a pixel's patch holds besides data, whatever the image: the border channel of edge bias
@@ -34,25 +40,48 @@ pub(super) fn constant_columns(height: i64, width: i64, edge_bias: bool, options
         return one;
     }
     // Padded with zeros, a map of ones is 1 minus the border channel.
-    let inside = patches(&Tensor::ones([1, height, width, 1], options)).reshape([height * width, 9]);
+    let inside = patches(&Tensor::ones([1, height, width, 1], options)).squeeze_dim(0);
     Tensor::cat(&[1.0 - inside, one], 1)
 }
 
 /// x·matrixᵀ + bias: x [M, in], matrix [out, in] → [M, out]. `pixels` are N, H and W, whose product is M.
 pub(super) fn product(x: &Tensor, matrix: &Tensor, bias: Option<&Tensor>, pixels: [i64; 3]) -> Tensor {
-    let (out, inputs) = matrix.size2().expect("a matrix");
-    if x.kind() == Kind::Float && x.device() == Device::Cpu {
-        // libtorch's fp32 product is MKL's, which is slow on processors of other makers; its 1×1
-        // convolution is oneDNN's.
-        let [n, h, w] = pixels;
-        let x = x.reshape([n, h, w, inputs]).permute([0, 3, 1, 2]);
-        let y = x.conv2d(&matrix.reshape([out, inputs, 1, 1]), bias, 1, 0, 1, 1);
-        return y.permute([0, 2, 3, 1]).reshape([-1, out]);
+    if by_convolution(x) {
+        return rows(&maps(x, pixels).conv2d(&as_filter(matrix), bias, 1, 0, 1, 1));
     }
     match bias {
         Some(bias) => bias.addmm(x, &matrix.transpose(0, 1)),
-        None => x.matmul(&matrix.transpose(0, 1)),
+        None => x.mm(&matrix.transpose(0, 1)),
     }
+}
+
+/// g·matrix: from the gradient by the output of [`product`] [M, out] to that by its x [M, in].
+pub(super) fn product_backward(g: &Tensor, matrix: &Tensor, pixels: [i64; 3]) -> Tensor {
+    if by_convolution(g) {
+        let filter = as_filter(matrix);
+        return rows(&maps(g, pixels).conv_transpose2d(&filter, None::<Tensor>, 1, 0, 0, 1, 1));
+    }
+    g.mm(matrix)
+}
+
+/// libtorch's fp32 product on CPUs is MKL's, which is slow on processors of other makers; its 1×1
+/// convolution is oneDNN's.
+fn by_convolution(x: &Tensor) -> bool {
+    x.kind() == Kind::Float && x.device() == Device::Cpu
+}
+
+/// [M, C] → [N, C, H, W], a view in channels-last memory.
+fn maps(rows: &Tensor, [n, h, w]: [i64; 3]) -> Tensor {
+    rows.reshape([n, h, w, -1]).permute([0, 3, 1, 2])
+}
+
+/// The inverse of [`maps`].
+fn rows(maps: &Tensor) -> Tensor {
+    maps.permute([0, 2, 3, 1]).flatten(0, 2)
+}
+
+fn as_filter(matrix: &Tensor) -> Tensor {
+    matrix.unsqueeze(-1).unsqueeze(-1)
 }
 
 #[cfg(test)]
@@ -63,8 +92,9 @@ mod tests {
     #[test]
     fn fold_is_the_adjoint_of_patches() {
         let options = (Kind::Double, Device::Cpu);
-        let (x, y) = (Tensor::randn([2, 4, 6, 3], options), Tensor::randn([2, 4, 6, 27], options));
-        let difference = (patches(&x) * &y).sum(Kind::Double) - (x * fold(&y)).sum(Kind::Double);
+        let (x, y) = (Tensor::randn([2, 4, 6, 3], options), Tensor::randn([2, 24, 27], options));
+        let difference =
+            (patches(&x) * &y).sum(Kind::Double) - (x * fold(&y, [2, 4, 6, 3])).sum(Kind::Double);
         assert!(difference.abs().double_value(&[]) < 1e-10);
     }
 
@@ -75,6 +105,9 @@ mod tests {
         let double = |t: &Tensor| t.to_kind(Kind::Double);
         let fp32 = product(&x, &matrix, Some(&bias), [2, 3, 4]);
         let fp64 = product(&double(&x), &double(&matrix), Some(&double(&bias)), [2, 3, 4]);
-        assert!((double(&fp32) - fp64).abs().max().double_value(&[]) < 1e-5);
+        assert!((double(&fp32) - &fp64).abs().max().double_value(&[]) < 1e-5);
+        let fp32 = product_backward(&fp32, &matrix, [2, 3, 4]);
+        let fp64 = product_backward(&fp64, &double(&matrix), [2, 3, 4]);
+        assert!((double(&fp32) - fp64).abs().max().double_value(&[]) < 1e-4);
     }
 }
