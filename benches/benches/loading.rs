@@ -1,12 +1,12 @@
 //! From a bundle on disk to the first sample, beside the mere reading of its weights; and the export that
 //! made it.
-use criterion::{Criterion, Throughput};
-use glow_benches::{FrozenModel, preset, providers};
+use criterion::Throughput;
+use glow_benches::{FrozenModel, criterion, preset, providers};
 use glow_export::{ExportOptions, export};
 use glow_runtime::{Glow, Precision, SampleOptions};
 
 fn main() {
-    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    let mut criterion = criterion();
     for precision in [Precision::Fp32, Precision::Int8] {
         let frozen = FrozenModel::new(preset("cifar10"), precision);
         let weights = frozen.bundle().join("model.safetensors");

@@ -1,10 +1,10 @@
 //! The frozen model at work: sampling, encoding, scoring, editing; by preset, precision, provider and batch.
 use criterion::Criterion;
-use glow_benches::{Ceiling, FrozenModel, images, measure, preset, providers};
+use glow_benches::{Ceiling, FrozenModel, criterion, images, measure, preset, providers};
 use glow_runtime::{Attributes, EncodeOptions, Glow, Precision, SampleOptions, ScoreOptions};
 
 fn main() {
-    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    let mut criterion = criterion();
     let ceiling = Ceiling::find();
     for name in ["cifar10", "celeba64"] {
         let config = preset(name);

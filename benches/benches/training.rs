@@ -1,10 +1,10 @@
 //! A step of training: by batch, and by what saves memory and the precision of the networks.
 use criterion::Criterion;
-use glow_benches::{Ceiling, batch, measure, preset, trainer};
+use glow_benches::{Ceiling, batch, criterion, measure, preset, trainer};
 use glow_models::{Memory, NetworkPrecision};
 
 fn main() {
-    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    let mut criterion = criterion();
     let ceiling = Ceiling::find();
     step(&mut criterion, ceiling);
     memory_and_precision(&mut criterion, ceiling);

@@ -4,9 +4,12 @@
 //! Random weights suffice for time. Rates of arithmetic are printed beside those of a large matrix product
 //! in the same run; see [`Ceiling`].
 mod measure;
+mod photographs;
 
 pub use measure::{Ceiling, measure};
+pub use photographs::write_photographs;
 
+use criterion::Criterion;
 use glow_export::{ExportOptions, ImageSource};
 use glow_models::{Architecture, Checkpoint, Config, Precision};
 use glow_runtime::Provider;
@@ -14,7 +17,18 @@ use glow_train::Trainer;
 use glow_train::data::Batch;
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tch::Device;
+
+/// Criterion for work that takes milliseconds to seconds: ten samples, and no more seconds than they need.
+/// What the command line says counts.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args()
+}
 
 /// The configuration of a preset.
 ///

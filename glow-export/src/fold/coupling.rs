@@ -64,7 +64,8 @@ fn scaled(mut weight: Array4<f64>, scale: &Array1<f64>) -> Array4<f64> {
     weight
 }
 
-/// Turns the border channel, the last one, of a convolution over z1 into the channel of ones.
+/// Turns the border channel, the last one, of a convolution over z1 into the first channel of ones; the
+/// others get zeros.
 pub(super) fn first_layer(
     mut weight: Array4<f64>,
     bias: Array1<f64>,
@@ -75,7 +76,9 @@ pub(super) fn first_layer(
     }
     let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
     weight.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
-    (weight, bias + extra)
+    let (outputs, _, height, width) = weight.dim();
+    let others = Array4::zeros((outputs, layout.ones - 1, height, width));
+    (concatenate(Axis(1), &[weight.view(), others.view()]).expect("equal but for the channels"), bias + extra)
 }
 
 /// Even outputs first, then the odd ones.

@@ -1,10 +1,11 @@
 //! Folding: everything of a checkpoint that is constant becomes weights of plain convolutions, in
 //! float64, rounded to fp32 once at the end.
 //!
-//! Inside the graphs the channels of a level lie as z1, then (with edge bias) one channel of ones, then
-//! z2; C' counts all of them, H' those of z1 and the ones. The channel of ones takes the place of the
+//! Inside the graphs the channels of a level lie as z1, then (with edge bias) channels of ones, then z2; C'
+//! counts all of them, H' those of z1 and the ones. The first channel of ones takes the place of the
 //! border indicator: border = 1 − inside, and a zero-padded convolution sees exactly "inside" in a
-//! channel of ones. It costs nothing, as the 1×1 convolution in front gives it as one more output.
+//! channel of ones. It costs nothing, as the 1×1 convolution in front gives it as one more output. The
+//! others, if any, only make up a number that kernels like, see [`Layout::ones`].
 //!
 //! A coupling network answers with the *negated* shift and the *negated* raw scale, contiguous halves:
 //! scale = sigmoid(raw + 2) = 1 / (1 + exp(r)) with r = −(raw + 2), so that decoding is
@@ -46,13 +47,23 @@ use std::f64::consts::PI;
 pub(crate) struct Layout {
     /// Channels of the flow.
     pub channels: usize,
-    /// Channels of ones: 1 with edge bias, else 0.
+    /// Channels of ones: with edge bias 1, or as many as make up a multiple of [`CHANNELS`]; else 0.
     pub ones: usize,
 }
 
+/// ONNX Runtime's blocked convolutions on CPUs take 1 to 15 input channels, or a multiple of 4.
+const CHANNELS: usize = 4;
+const FEW_CHANNELS: usize = 15;
+
 impl Layout {
     pub fn new(architecture: &Architecture, channels: usize) -> Self {
-        Self { channels, ones: usize::from(architecture.edge_bias) }
+        let half = channels / 2;
+        let ones = match architecture.edge_bias {
+            false => 0,
+            true if half < FEW_CHANNELS => 1,
+            true => (half + 1).next_multiple_of(CHANNELS) - half,
+        };
+        Self { channels, ones }
     }
 
     /// Channels of z1, and of z2.

@@ -43,14 +43,14 @@ pub(super) fn quantise(
 ) -> Result<Vec<Tensor>, ExportError> {
     let [mut conv1, conv2, conv3] = [1, 2, 3].map(|n| Layer::of(frozen, &format!("{name}.conv{n}")));
     let half = maps[0].dim().0;
-    let with_ones = conv1.weight.dim().1 > half;
-    let answer = Answer::of(maps, with_ones, [&conv1, &conv2, &conv3]);
-    let mut exact = squares(maps, with_ones, POSITIONS, 0);
-    let z1 = maps.iter().flatten().copied().chain(with_ones.then_some(1.0));
+    let ones = conv1.weight.dim().1 - half;
+    let answer = Answer::of(maps, ones, [&conv1, &conv2, &conv3]);
+    let mut exact = squares(maps, ones, POSITIONS, 0);
+    let z1 = maps.iter().flatten().copied().chain((ones > 0).then_some(1.0));
     let steps = Steps::best(z1);
     let mut rounded = exact.mapv(|value| steps.round(value));
     exact = conv1.apply(&exact);
-    if with_ones {
+    if ones > 0 {
         // A one need not be a multiple of a step; what it lacks goes into its weights.
         let one = steps.round(1.0);
         conv1.weight.slice_mut(s![.., half, .., ..]).mapv_inplace(|weight| weight / one);
@@ -76,11 +76,11 @@ struct Answer {
 
 impl Answer {
     /// The range that the network in float gives, and a margin.
-    fn of(maps: &[Array3<f32>], with_ones: bool, layers: [&Layer; 3]) -> Self {
+    fn of(maps: &[Array3<f32>], ones: usize, layers: [&Layer; 3]) -> Self {
         let outputs = layers[2].bias.len();
         let (mut lowest, mut highest) = (vec![f32::INFINITY; outputs], vec![f32::NEG_INFINITY; outputs]);
         for part in 0..ANSWER_POSITIONS / POSITIONS {
-            let h = layers[0].apply(&squares(maps, with_ones, POSITIONS, part));
+            let h = layers[0].apply(&squares(maps, ones, POSITIONS, part));
             let h = layers[1].apply(&h.mapv_into(|value| value.max(0.0)));
             let h = layers[2].apply(&h.mapv_into(|value| value.max(0.0)));
             for (output, values) in h.outer_iter().enumerate() {
@@ -202,12 +202,12 @@ impl Layer {
 }
 
 /// Squares [channels, N, side, side] of about so many positions, from places all over the maps; each
-/// `part` is of other places as far as there are any. Behind them the channel of ones.
-fn squares(maps: &[Array3<f32>], with_ones: bool, positions: usize, part: usize) -> Array4<f32> {
+/// `part` is of other places as far as there are any. Behind them the channels of ones.
+fn squares(maps: &[Array3<f32>], ones: usize, positions: usize, part: usize) -> Array4<f32> {
     let (channels, height, width) = maps[0].dim();
     let (rows, columns) = (height.min(SIDE), width.min(SIDE));
     let count = (positions / (rows * columns)).max(1);
-    let mut squares = Array4::ones((channels + usize::from(with_ones), count, rows, columns));
+    let mut squares = Array4::ones((channels + ones, count, rows, columns));
     for (i, mut square) in squares.axis_iter_mut(Axis(1)).enumerate() {
         let i = part * count + i;
         // Steps of about the golden section, which come by everywhere.

@@ -15,6 +15,8 @@ pub struct Loading {
     reading: Duration,
     /// Sampling 1 and 8 images, once warm: the median of some calls.
     warm: [Duration; 2],
+    /// After the first sample, and what came of larger batches.
+    memory: BTreeMap<&'static str, u64>,
 }
 
 impl Loading {
@@ -22,6 +24,7 @@ impl Loading {
         let begin = Instant::now();
         sample(&glow, 1)?;
         let (first_sample, since_start) = (begin.elapsed(), since_start());
+        let mut memory = memory();
         let begin = Instant::now();
         if let Some(folder) = glow.folder() {
             std::io::copy(
@@ -31,7 +34,11 @@ impl Loading {
         }
         let reading = begin.elapsed();
         let warm = [median(&glow, 1, 15)?, median(&glow, 8, 5)?];
-        Ok(Self { glow, first_sample, since_start, reading, warm })
+        memory.extend(resident([
+            ("VmRSS:", "resident, after batches of 8"),
+            ("VmHWM:", "resident, the most so far"),
+        ]));
+        Ok(Self { glow, first_sample, since_start, reading, warm, memory })
     }
 
     /// What executes it, which for `auto` shows only now.
@@ -64,7 +71,7 @@ impl Loading {
             .into_iter()
             .map(|(name, time)| (name.into(), json!(time.map(|time| time.as_secs_f64() * 1e3))))
             .collect();
-        json!({ "milliseconds": times, "memory": memory() })
+        json!({ "milliseconds": times, "memory": self.memory })
     }
 
     pub fn lines(&self) -> Vec<(String, String)> {
@@ -85,9 +92,10 @@ impl Loading {
         let time = |(name, time): (&'static str, Option<Duration>)| {
             Some(("time".into(), format!("{:8.1} ms  {}", time?.as_secs_f64() * 1e3, what(name))))
         };
-        let memory = memory()
-            .into_iter()
-            .map(|(name, bytes)| ("memory".into(), format!("{:8.1} MB  {name}", bytes as f64 / 1e6)));
+        let memory = self
+            .memory
+            .iter()
+            .map(|(name, bytes)| ("memory".into(), format!("{:8.1} MB  {name}", *bytes as f64 / 1e6)));
         self.times().into_iter().filter_map(time).chain(memory).collect()
     }
 }
@@ -111,20 +119,23 @@ fn median(glow: &Glow, n: usize, calls: usize) -> Result<Duration> {
     Ok(times[calls / 2])
 }
 
-/// Resident memory of this process in bytes, by kind; empty where the system does not tell.
+/// Resident memory of this process in bytes, by kind.
 fn memory() -> BTreeMap<&'static str, u64> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kinds = [
+    resident([
         ("VmRSS:", "resident"),
         ("RssAnon:", "resident, its own"),
         ("RssFile:", "resident, mapped from files"),
-        ("VmHWM:", "resident, the most so far"),
-    ];
+    ])
+}
+
+/// Fields of /proc/self/status in bytes, by other names; empty where the system does not tell.
+fn resident<const N: usize>(fields: [(&str, &'static str); N]) -> BTreeMap<&'static str, u64> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bytes = |field| {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     };
-    kinds.into_iter().filter_map(|(field, name)| Some((name, bytes(field)?))).collect()
+    fields.into_iter().filter_map(|(field, name)| Some((name, bytes(field)?))).collect()
 }
 
 /// Age of this process: its start is told in hundredths of a second since the system's.
