@@ -58,6 +58,8 @@ impl SessionOptions {
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_op_spinning(self.spinning)?
             .with_inter_op_spinning(self.spinning)?
+            // Between calls they would take the cores from the other graph's threads.
+            .with_config_entry("session.force_spinning_stop", "1")?
             .with_intra_threads(self.threads)?;
         Ok(builder)
     }

@@ -49,14 +49,15 @@ pub struct Optimizer {
 #[derive(Debug)]
 pub struct Gradient {
     flat: Tensor,
-    /// Its Euclidean norm, a scalar; not finite if an element is not.
+    /// Its Euclidean norm, a scalar; not finite if an element is not, or if it is over 1.8e19.
     pub norm: Tensor,
 }
 
 impl From<&Gradients> for Gradient {
     fn from(gradients: &Gradients) -> Self {
         let flat = gradients.flat();
-        let norm = flat.norm();
+        // libtorch's norm adds up a vector in one sequence, which costs three digits at 10⁷ elements.
+        let norm = flat.dot(&flat).sqrt();
         Self { flat, norm }
     }
 }
@@ -112,7 +113,7 @@ impl Optimizer {
     /// Takes one step: `step` counts from 1, `lr` is its learning rate, the gradient is multiplied by
     /// `scale` first. Nothing changes if `scale` is 0; a gradient that is not finite then does no harm.
     ///
-    /// `scale` is a tensor on the parameters' device, so that the step need not wait for its value.
+    /// `scale` is a tensor on the parameters' device, so that on CUDA the step need not wait for its value.
     pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: &Tensor) {
         let (beta1, beta2) = (self.beta1, self.rates.beta2);
         let t = step as f64;
@@ -120,7 +121,11 @@ impl Optimizer {
         // The average forgets faster at first: it would otherwise show the initial weights for an epoch.
         let polyak = self.rates.polyak.min((1.0 + t) / (10.0 + t));
         let length = self.weights.numel() as i64;
-        let slice = if self.weights.device().is_cuda() { length } else { SLICE };
+        let waits = !self.weights.device().is_cuda();
+        if waits && scale.double_value(&[]) == 0.0 {
+            return;
+        }
+        let slice = if waits { SLICE } else { length };
         tch::no_grad(|| {
             // 1 for a step that is taken, 0 for one that is not.
             let taken = scale.ne(0).to_kind(Kind::Float);
@@ -131,7 +136,11 @@ impl Optimizer {
             for begin in (0..length).step_by(slice as usize) {
                 let part = |t: &Tensor| t.narrow(0, begin, slice.min(length - begin));
                 let (mut mean, mut size) = (part(&self.mean), part(&self.size));
-                let mut gradient = part(&gradient.flat).nan_to_num_(0.0, 0.0, 0.0).g_mul_(scale);
+                let mut gradient = part(&gradient.flat);
+                if !waits {
+                    let _ = gradient.nan_to_num_(0.0, 0.0, 0.0);
+                }
+                let _ = gradient.g_mul_(scale);
                 let _ = mean.lerp_tensor_(&gradient, &learn_mean);
                 let denominator = match self.rule {
                     Rule::Adam => {

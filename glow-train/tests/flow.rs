@@ -35,6 +35,8 @@ fn variants(base: &Architecture) -> Vec<Architecture> {
 
 /// Parameters as training might leave them: nothing is at its initial zero.
 fn perturbed(architecture: &Architecture, kind: Kind, weight_noise: f64) -> Parameters {
+    // Small tensors: threads that wait for each other would only slow the test, beside others badly.
+    tch::set_num_threads(1);
     let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
     for (parameter, mut tensor) in parameters.trained() {
         let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");

@@ -10,6 +10,8 @@ static GENERATOR: Mutex<()> = Mutex::new(());
 fn alone_with_the_generator() -> MutexGuard<'static, ()> {
     let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(1);
+    // Small tensors: threads that wait for each other would only slow the test, beside others badly.
+    tch::set_num_threads(1);
     guard
 }
 

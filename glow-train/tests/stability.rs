@@ -18,6 +18,8 @@ fn tensors(trainer: &Trainer) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn steps_that_are_not_finite_change_nothing_and_end_with_the_layer_s_name() {
+    // Small tensors: threads that wait for each other would only slow the test, beside others badly.
+    tch::set_num_threads(1);
     let model = Architecture {
         height: 8,
         width: 8,
