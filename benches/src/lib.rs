@@ -20,11 +20,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tch::Device;
 
+/// Samples that count, of each benchmark.
+const SAMPLES: usize = 10;
+
 /// Criterion for work that takes milliseconds to seconds: ten samples, and no more seconds than they need.
 /// What the command line says counts.
 pub fn criterion() -> Criterion {
     Criterion::default()
-        .sample_size(10)
+        .sample_size(SAMPLES)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
         .configure_from_args()

@@ -1,4 +1,5 @@
 //! Criterion's measurement, with the rate of arithmetic against the machine's ceiling beside it.
+use super::SAMPLES;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
 use std::time::{Duration, Instant};
@@ -64,6 +65,8 @@ pub fn measure(
             elapsed
         });
     });
+    // Criterion warms up first.
+    let mut times = times.split_off(times.len().saturating_sub(SAMPLES));
     times.sort();
     // None of them if the command line asked for other benchmarks.
     if let Some(median) = times.get(times.len() / 2) {

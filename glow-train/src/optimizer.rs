@@ -111,7 +111,7 @@ impl Optimizer {
     }
 
     /// Takes one step: `step` counts from 1, `lr` is its learning rate, the gradient is multiplied by
-    /// `scale` first. Nothing changes if `scale` is 0; a gradient that is not finite then does no harm.
+    /// `scale` first; what it was made from is overwritten. Nothing changes if `scale` is 0; a gradient that is not finite then does no harm.
     ///
     /// `scale` is a tensor on the parameters' device, so that on CUDA the step need not wait for its value.
     pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: &Tensor) {
@@ -127,7 +127,7 @@ impl Optimizer {
         }
         let slice = if waits { SLICE } else { length };
         tch::no_grad(|| {
-            // 1 for a step that is taken, 0 for one that is not.
+            // 1 for a step that is taken, 0 for one that is not, which only CUDA comes to see.
             let taken = scale.ne(0).to_kind(Kind::Float);
             let (learn_mean, learn_size, learn_average) =
                 (&taken * (1.0 - beta1), &taken * (1.0 - beta2), &taken * (1.0 - polyak));

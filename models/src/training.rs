@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Optimizer {
-    /// Adam (Kingma & Ba 2014) with bias correction.
+    /// Adam as published with Glow: v ← β2·v + (1 − β2)·g², θ ← θ − lr·√(1 − β2ᵗ)/(1 − β1ᵗ)·m/(√v + ε).
     Adam,
-    /// Adam with the infinity norm, as in the published code: v ← max(β2·v, |g|), no bias correction.
+    /// The same with the infinity norm: v ← max(β2·v, |g|), and m/(v + ε).
     Adamax,
 }
 

@@ -47,21 +47,23 @@ use std::f64::consts::PI;
 pub(crate) struct Layout {
     /// Channels of the flow.
     pub channels: usize,
-    /// Channels of ones: with edge bias 1, or as many as make up a multiple of [`CHANNELS`]; else 0.
+    /// Channels of ones: with edge bias 1, or as many as make those of z1 and the ones a multiple of
+    /// [`CHANNEL_MULTIPLE`]; else 0.
     pub ones: usize,
 }
 
-/// ONNX Runtime's blocked convolutions on CPUs take 1 to 15 input channels, or a multiple of 4.
-const CHANNELS: usize = 4;
-const FEW_CHANNELS: usize = 15;
+/// ONNX Runtime's blocked convolutions on CPUs with AVX-512 take up to 15 input channels as they are, more
+/// only in a multiple of 4.
+const CHANNEL_MULTIPLE: usize = 4;
+const MOST_DIRECT_CHANNELS: usize = 15;
 
 impl Layout {
     pub fn new(architecture: &Architecture, channels: usize) -> Self {
         let half = channels / 2;
         let ones = match architecture.edge_bias {
             false => 0,
-            true if half < FEW_CHANNELS => 1,
-            true => (half + 1).next_multiple_of(CHANNELS) - half,
+            true if half < MOST_DIRECT_CHANNELS => 1,
+            true => (half + 1).next_multiple_of(CHANNEL_MULTIPLE) - half,
         };
         Self { channels, ones }
     }

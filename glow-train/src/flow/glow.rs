@@ -68,7 +68,8 @@ impl Level {
     }
 }
 
-/// A Glow over given parameters, which it shares: what an optimiser does to them, it sees.
+/// A Glow over given parameters, of which it shares the trained ones: what an optimiser does to them, it
+/// sees.
 #[derive(Debug)]
 pub struct Glow {
     architecture: Architecture,

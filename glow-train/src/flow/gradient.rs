@@ -169,7 +169,8 @@ impl Glow {
                     z = z1;
                 }
                 level_log_prob.push(log_prob);
-                mixings.push((maps, of_steps));
+                // Elsewhere they are computed again, so that memory does not grow with depth.
+                mixings.push((memory == Memory::Autograd).then_some((maps, of_steps)));
             }
         });
 
@@ -193,7 +194,11 @@ impl Glow {
                 g = Tensor::cat(&[g + by_z1, by_z2], 1);
                 z = Tensor::cat(&[z1.detach(), z2.detach()], 1);
             }
-            let (maps, of_steps) = mixings.pop().expect("one a level");
+            let (maps, of_steps) = mixings.pop().expect("one a level").unwrap_or_else(|| {
+                let maps = tch::with_grad(|| level.mixing.maps());
+                let of_steps = tch::no_grad(|| maps.forward(z.kind()));
+                (maps, of_steps)
+            });
             let mut by_maps = Vec::with_capacity(of_steps.len());
             tch::no_grad(|| {
                 let mut inverses = match memory {
