@@ -41,13 +41,18 @@ pub fn preset(name: &str) -> Config {
     Config::preset(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A batch of `n` random images; every call gives the same.
-pub fn batch(config: &Config, n: usize) -> Batch {
-    let mut state = 1u32;
-    let mut byte = || {
+/// A function of bytes without a pattern; a seed gives the same.
+fn random_bytes(seed: u32) -> impl FnMut() -> u8 {
+    let mut state = seed;
+    move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
-    };
+    }
+}
+
+/// A batch of `n` random images; every call gives the same.
+pub fn batch(config: &Config, n: usize) -> Batch {
+    let mut byte = random_bytes(1);
     let images = (0..n * config.model.dims()).map(|_| byte()).collect();
     Batch { images, labels: vec![0; n], count: n, first_image: 0 }
 }

@@ -111,7 +111,8 @@ impl Optimizer {
     }
 
     /// Takes one step: `step` counts from 1, `lr` is its learning rate, the gradient is multiplied by
-    /// `scale` first; what it was made from is overwritten. Nothing changes if `scale` is 0; a gradient that is not finite then does no harm.
+    /// `scale` first; what it was made from is overwritten. Nothing changes if `scale` is 0; a gradient
+    /// that is not finite then does no harm.
     ///
     /// `scale` is a tensor on the parameters' device, so that on CUDA the step need not wait for its value.
     pub fn step(&mut self, gradient: Gradient, step: u64, lr: f64, scale: &Tensor) {

@@ -6,7 +6,7 @@
 //! the same code; only the small parts (mixing, priors) are left to libtorch's automatic differentiation.
 use super::Parameters;
 use super::coupling::halves;
-use super::glow::{Encoded, Glow};
+use super::glow::{Encoded, Glow, Level};
 use super::squeeze::{squeeze, unsqueeze};
 use glow_models::Memory;
 use tch::Tensor;
@@ -132,6 +132,11 @@ impl Glow {
         gradients: &mut Gradients,
     ) -> Encoded {
         let zeros = || Tensor::zeros([x.size()[0]], (x.kind(), x.device()));
+        let mixing_of = |level: &Level| {
+            let maps = tch::with_grad(|| level.mixing.maps());
+            let of_steps = tch::no_grad(|| maps.forward(x.kind()));
+            (maps, of_steps)
+        };
         let mut inputs = Vec::new();
         let mut kept = Vec::new();
         let mut mixings = Vec::with_capacity(self.levels.len());
@@ -142,8 +147,7 @@ impl Glow {
         tch::no_grad(|| {
             for level in &self.levels {
                 z = squeeze(&z);
-                let maps = tch::with_grad(|| level.mixing.maps());
-                let of_steps = maps.forward(z.kind());
+                let (maps, of_steps) = mixing_of(level);
                 let mut log_prob = level.log_det_of_maps(&maps, &z);
                 for (step, map) in level.steps.iter().zip(&of_steps) {
                     z = match memory {
@@ -194,11 +198,8 @@ impl Glow {
                 g = Tensor::cat(&[g + by_z1, by_z2], 1);
                 z = Tensor::cat(&[z1.detach(), z2.detach()], 1);
             }
-            let (maps, of_steps) = mixings.pop().expect("one a level").unwrap_or_else(|| {
-                let maps = tch::with_grad(|| level.mixing.maps());
-                let of_steps = tch::no_grad(|| maps.forward(z.kind()));
-                (maps, of_steps)
-            });
+            let kept_mixing = mixings.pop().expect("one a level");
+            let (maps, of_steps) = kept_mixing.unwrap_or_else(|| mixing_of(level));
             let mut by_maps = Vec::with_capacity(of_steps.len());
             tch::no_grad(|| {
                 let mut inverses = match memory {

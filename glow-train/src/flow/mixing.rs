@@ -6,6 +6,7 @@
 use super::Parameters;
 use super::actnorm::LOGSCALE_FACTOR;
 use super::gradient::{Gradients, Leaves, backward};
+use super::patches::{maps, rows};
 use super::permutation::{Permutations, stack};
 use glow_models::Architecture;
 use std::ops::Range;
@@ -111,26 +112,20 @@ fn unstack(transposed: &Tensor, shift: &Tensor, kind: Kind) -> Vec<Map> {
 impl Map {
     /// matrix·x + shift at every pixel of x [N, C, H, W].
     pub(super) fn apply(&self, x: &Tensor) -> Tensor {
-        unrows(&self.shift.addmm(&rows(x), &self.transposed), x)
+        maps(&self.shift.addmm(&rows(x), &self.transposed), pixels(x))
     }
 
     /// From the gradient by the map's output to that by its input x, and by the map.
     pub(super) fn backward(&self, x: &Tensor, g: &Tensor) -> (Tensor, ByMap) {
         let g = rows(g);
-        let by_x = unrows(&g.mm(&self.transposed.transpose(0, 1)), x);
+        let by_x = maps(&g.mm(&self.transposed.transpose(0, 1)), pixels(x));
         let by_matrix = g.transpose(0, 1).mm(&rows(x));
         (by_x, (by_matrix, g.sum_dim_intlist([0i64].as_slice(), false, g.kind())))
     }
 }
 
-/// [N, C, H, W] → [N·H·W, C]: a view in channels-last memory.
-fn rows(x: &Tensor) -> Tensor {
-    let (n, c, h, w) = x.size4().expect("the flow has four axes");
-    x.permute([0, 2, 3, 1]).reshape([n * h * w, c])
-}
-
-/// The inverse of [`rows`], for the shape of `like`.
-fn unrows(rows: &Tensor, like: &Tensor) -> Tensor {
-    let (n, c, h, w) = like.size4().expect("the flow has four axes");
-    rows.reshape([n, h, w, c]).permute([0, 3, 1, 2])
+/// N, H and W of x [N, C, H, W].
+fn pixels(x: &Tensor) -> [i64; 3] {
+    let (n, _, h, w) = x.size4().expect("the flow has four axes");
+    [n, h, w]
 }

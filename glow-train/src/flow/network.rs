@@ -7,7 +7,7 @@
 use super::Parameters;
 use super::actnorm::{Actnorm, LOGSCALE_FACTOR};
 use super::gradient::{Gradients, Leaves};
-use super::patches::{constant_columns, fold, patches, product, product_backward};
+use super::patches::{constant_columns, fold, one_by_one, patches, product, product_backward};
 use tch::{Kind, Tensor};
 
 /// Weight, bias and log scale of one convolution: (conv(x) + bias) · exp(3·logs).
@@ -117,7 +117,7 @@ impl Network {
         let columns = columns.view([n * h * w, 9 * c + extra]);
         if initialise {
             let matrix = Tensor::cat(&[self.matrix1(c), self.conv1.bias.zeros_like().unsqueeze(1)], 1);
-            self.actnorm1.initialise(&as_maps(&product(&columns, &matrix, None, pixels)));
+            self.actnorm1.initialise(&one_by_one(&product(&columns, &matrix, None, pixels)));
         }
         let scale1 = self.conv1.scale();
         let matrix1 = Tensor::cat(&[self.matrix1(c), self.conv1.bias.unsqueeze(1)], 1);
@@ -126,7 +126,7 @@ impl Network {
 
         if initialise {
             let matrix = self.conv2.weight.flatten(1, -1);
-            self.actnorm2.initialise(&as_maps(&product(&hidden1, &matrix, None, pixels)));
+            self.actnorm2.initialise(&one_by_one(&product(&hidden1, &matrix, None, pixels)));
         }
         let scale2 = self.conv2.scale();
         let matrix2 = (self.conv2.weight.flatten(1, -1) * scale2.unsqueeze(1)).to_kind(element);
@@ -191,7 +191,7 @@ impl Network {
         drop(hidden2);
         let by_matrix = g.transpose(0, 1).mm(&hidden1);
         let bias = g.sum_dim_intlist([0i64].as_slice(), false, element);
-        self.conv2.store(&scale2, &[by_matrix.unsqueeze(-1).unsqueeze(-1)], &bias, gradients);
+        self.conv2.store(&scale2, &[one_by_one(&by_matrix)], &bias, gradients);
 
         let g = through_relu(product_backward(&g, &matrix2, pixels), &hidden1);
         drop(hidden1);
@@ -217,11 +217,6 @@ fn split_columns(matrix: &Tensor, begin: i64) -> (Tensor, Tensor) {
 /// g where the ReLU's output is above 0, elsewhere 0; in place.
 fn through_relu(g: Tensor, output: &Tensor) -> Tensor {
     output.threshold_backward_grad_input(&g, &g, 0)
-}
-
-/// Rows [M, C] as maps of one pixel [M, C, 1, 1].
-fn as_maps(rows: &Tensor) -> Tensor {
-    rows.unsqueeze(-1).unsqueeze(-1)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) fn constant_columns(height: i64, width: i64, edge_bias: bool, options
 /// x·matrixᵀ + bias: x [M, in], matrix [out, in] → [M, out]. `pixels` are N, H and W, whose product is M.
 pub(super) fn product(x: &Tensor, matrix: &Tensor, bias: Option<&Tensor>, pixels: [i64; 3]) -> Tensor {
     if by_convolution(x) {
-        return rows(&maps(x, pixels).conv2d(&as_filter(matrix), bias, 1, 0, 1, 1));
+        return rows(&maps(x, pixels).conv2d(&one_by_one(matrix), bias, 1, 0, 1, 1));
     }
     match bias {
         Some(bias) => bias.addmm(x, &matrix.transpose(0, 1)),
@@ -58,7 +58,7 @@ pub(super) fn product(x: &Tensor, matrix: &Tensor, bias: Option<&Tensor>, pixels
 /// g·matrix: from the gradient by the output of [`product`] [M, out] to that by its x [M, in].
 pub(super) fn product_backward(g: &Tensor, matrix: &Tensor, pixels: [i64; 3]) -> Tensor {
     if by_convolution(g) {
-        let filter = as_filter(matrix);
+        let filter = one_by_one(matrix);
         return rows(&maps(g, pixels).conv_transpose2d(&filter, None::<Tensor>, 1, 0, 0, 1, 1));
     }
     g.mm(matrix)
@@ -71,16 +71,17 @@ fn by_convolution(x: &Tensor) -> bool {
 }
 
 /// [M, C] → [N, C, H, W], a view in channels-last memory.
-fn maps(rows: &Tensor, [n, h, w]: [i64; 3]) -> Tensor {
+pub(super) fn maps(rows: &Tensor, [n, h, w]: [i64; 3]) -> Tensor {
     rows.reshape([n, h, w, -1]).permute([0, 3, 1, 2])
 }
 
-/// The inverse of [`maps`].
-fn rows(maps: &Tensor) -> Tensor {
+/// The inverse of [`maps`]; a view of what is in channels-last memory.
+pub(super) fn rows(maps: &Tensor) -> Tensor {
     maps.permute([0, 2, 3, 1]).flatten(0, 2)
 }
 
-fn as_filter(matrix: &Tensor) -> Tensor {
+/// [A, B] → [A, B, 1, 1]: a matrix as the filter of a 1×1 convolution, or rows as maps of one pixel.
+pub(super) fn one_by_one(matrix: &Tensor) -> Tensor {
     matrix.unsqueeze(-1).unsqueeze(-1)
 }
 
