@@ -2,7 +2,7 @@
 import { openBackend } from './backend/backend.js';
 import { checkRecipe, imagesOf } from './model/recipe.js';
 import { readLink } from './state/permalink.js';
-import { initialState, stateOf } from './state/recipes.js';
+import { initialState, stateOf, withTab } from './state/recipes.js';
 import { Store } from './state/store.js';
 import { Work } from './state/work.js';
 import { actions } from './ui/actions.js';
@@ -59,6 +59,14 @@ export class App {
   view(change) {
     Object.assign(this, change);
     this.emit('view');
+  }
+
+  /** @param {string} tab */
+  openTab(tab) {
+    const opened = withTab(this.store.state, tab);
+    // A step where the picture changes with it.
+    if (opened.mode === this.store.state.mode) this.store.look(opened);
+    else this.store.set(opened);
   }
 
   /** Encodes and shows a photograph. @type {(pixels: Uint8Array) => Promise<void>} */

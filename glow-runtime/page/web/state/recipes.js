@@ -1,4 +1,6 @@
 // Between the page's state and recipes.
+import { keyOf } from '../model/recipe.js';
+
 /**
  * @typedef {import('./store.js').State} State
  * @typedef {import('../model/recipe.js').Recipe} Recipe
@@ -44,6 +46,23 @@ export const sampleFace = ({ draw }, number) => ({ sample: { ...draw, number } }
  * @returns {Face}
  */
 export const currentFace = (state) => ('image' in state.face ? state.face : sampleFace(state, state.face.number));
+
+/**
+ * Another tab: those of blends and walks show one, which begins from the face that is there.
+ * @param {State} state
+ * @param {string} tab
+ * @returns {State}
+ */
+export function withTab(state, tab) {
+  const face = currentFace(state);
+  const from = (/** @type {Face[]} */ of) => {
+    const others = of.slice(1);
+    return state.mode !== 'face' || others.some((other) => keyOf(other) === keyOf(face)) ? of : [face, ...others];
+  };
+  if (tab === 'blend') return { ...state, tab, mode: 'blend', blend: { ...state.blend, of: from(state.blend.of) } };
+  if (tab === 'walk') return { ...state, tab, mode: 'walk', walk: { ...state.walk, of: from(state.walk.of) } };
+  return { ...state, tab };
+}
 
 /**
  * @param {State} state

@@ -15,9 +15,10 @@ export function actions(app, element) {
   const undo = iconButton('undo', 'Undo', () => store.undo());
   const redo = iconButton('redo', 'Redo', () => store.redo());
   const before = iconButton('compare', 'Before', () => app.view({ before: !app.before }));
-  const crisp = h('button', { type: 'button', onclick: () => app.view({ crisp: !app.crisp }) }, 'Pixels');
-  const reset = iconButton('reset', 'Without changes', () =>
+  const crisp = iconButton('grid', 'Pixels', () => app.view({ crisp: !app.crisp }));
+  const reset = iconButton('reset', 'Reset', () =>
     store.set({ strengths: {}, redraw: { ...store.state.redraw, levels: [] } }),
+    { title: 'Take all changes back' },
   );
 
   const share = async () => {
@@ -60,7 +61,7 @@ export function actions(app, element) {
       before,
       crisp,
       reset,
-      iconButton('link', 'Copy link', app.commands.share),
+      iconButton('link', 'Link', app.commands.share, { title: 'Copy a link that gives this picture' }),
       iconButton('download', 'Picture', app.commands.picture, { title: 'Save the picture as PNG' }),
       iconButton('download', 'Latents', app.commands.latents, {
         title: 'Save the latents: glow decode makes the picture of them',

@@ -30,6 +30,7 @@ const ICONS = {
   photo: 'M4 7h3l2-3h6l2 3h3v12H4zM12 16a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7',
   image: 'M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01',
   dice: 'M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01M12 12h.01',
+  grid: 'M5 5h14v14H5zM12 5v14M5 12h14',
   play: 'M7 5v14l12-7z',
   pause: 'M8 5v14M16 5v14',
   reset: 'M4 12a8 8 0 1 0 3-6.2M4 4v4h4',

@@ -19,7 +19,7 @@ export function keys(app) {
         String(i + 1),
         `The tab ${tab}`,
         () => {
-          store.look({ tab });
+          app.openTab(tab);
           byId(`tab-${tab}`).focus();
         },
       ]),

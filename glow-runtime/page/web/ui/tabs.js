@@ -20,7 +20,7 @@ export function tabs(app, panels) {
         id: `tab-${name}`,
         role: 'tab',
         'aria-controls': `panel-${name}`,
-        onclick: () => store.look({ tab: name }),
+        onclick: () => app.openTab(name),
       },
       title,
     );
@@ -37,7 +37,7 @@ export function tabs(app, panels) {
     const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    store.look({ tab: panels[to].name });
+    app.openTab(panels[to].name);
     buttons[to].focus();
   });
   const update = (/** @type {import('../state/store.js').State} */ state) => {
