@@ -1,4 +1,6 @@
-// What the page asks of a back end. There are two: this browser (browser.js) and a server (server.js).
+// What the page asks of a back end: this browser (browser.js) is one; a server can be another.
+
+import { browserBackend } from './browser.js';
 
 /**
  * @typedef {import('../model/recipe.js').Recipe} Recipe
@@ -28,11 +30,15 @@
  */
 
 /**
- * The back end that this page was written for: `backend.json` beside it says `{"server": URL}` where there is one.
+ * The back end that site.json names, which lies beside the page.
  * @param {(progress: Progress) => void} onProgress
  * @returns {Promise<Backend>}
  */
 export async function openBackend(onProgress) {
-  const { browserBackend } = await import('./browser.js');
-  return browserBackend(onProgress);
+  const name = 'site.json';
+  const response = await fetch(new URL(`../${name}`, import.meta.url));
+  if (!response.ok) throw new Error(`${name} cannot be fetched: ${response.status} ${response.statusText}`);
+  const { backend, optional = [] } = await response.json();
+  if (backend !== 'browser') throw new Error(`${name} names the back end ${backend}, which this page does not have`);
+  return browserBackend(optional, onProgress);
 }

@@ -29,6 +29,10 @@ class Engine {
     });
   }
 
+  stop() {
+    this.worker.terminate();
+  }
+
   /**
    * @param {string} method
    * @param {unknown} [argument]
@@ -52,29 +56,33 @@ function threadsHere() {
 
 /**
  * Loads the bundle beside the page.
+ * @param {string[]} optional which of the bundle's optional files are there
  * @param {(progress: {name: string, loaded: number, total: number}) => void} onProgress
  * @returns {Promise<Backend>}
  */
-export async function browserBackend(onProgress) {
+export async function browserBackend(optional, onProgress) {
   const engine = new Engine(onProgress);
   const threads = threadsHere();
-  const places = { bundle: BUNDLE, onnxruntime: ONNXRUNTIME };
+  const places = { bundle: BUNDLE, optional, onnxruntime: ONNXRUNTIME };
   const { manifest, attributes, reference } = await engine.call('load', { kind: 'wasm', threads, ...places });
+  const { height, width, channels } = manifest.architecture;
+  const where = threads === 1 ? 'WebAssembly, 1 thread' : `WebAssembly, ${threads} threads`;
 
   /** Draws while a slider moves, where there is a GPU that computes rightly. @type {Engine | null} */
   let gpu = null;
-  const { height, width, channels } = manifest.architecture;
-  const dims = height * width * channels;
-  const wasm = threads === 1 ? 'WebAssembly, 1 thread' : `WebAssembly, ${threads} threads`;
+  /** What a GPU that comes later must know. @type {Map<string, Uint8Array>} */
+  const images = new Map();
+
   const backend = {
     manifest,
     attributes,
     reference,
+    where,
     privacy: 'Photographs stay on this machine: the model runs in this page, and nothing is sent anywhere.',
-    where: wasm,
     /** @param {string} id @param {Uint8Array} pixels */
     async addImage(id, pixels) {
-      await Promise.all([engine, gpu].map((each) => each?.call('add', { id, pixels })));
+      images.set(id, pixels);
+      await Promise.all([engine.call('add', { id, pixels }), gpu?.call('add', { id, pixels })]);
     },
     /** @param {Recipe} recipe @param {{live?: boolean}} [options] */
     render: (recipe, { live = false } = {}) => (live && gpu ? gpu : engine).call('render', recipe),
@@ -85,12 +93,41 @@ export async function browserBackend(onProgress) {
         values.push(await engine.call('logProb', { recipe, draw }));
         signal?.throwIfAborted();
       }
-      return { ...meanOf(values, dims), radii: await engine.call('radii', recipe) };
+      return { ...meanOf(values, height * width * channels), radii: await engine.call('radii', recipe) };
     },
     /** @param {Recipe} recipe */
     coordinates: (recipe) => engine.call('coordinates', recipe),
     /** @param {Recipe} recipe */
     latents: (recipe) => engine.call('latents', recipe),
   };
+
+  // The page is of use before: this goes on beside it.
+  openGpu(places)
+    .then(async (opened) => {
+      if (!opened) return;
+      for (const [id, pixels] of images) await opened.call('add', { id, pixels });
+      gpu = opened;
+      backend.where = `WebGPU while something moves, then ${where}`;
+    })
+    .catch((error) => console.info(`WebGPU is not used: ${error.message}`));
   return backend;
+}
+
+/**
+ * A second engine on the GPU; null where the browser offers none. Throws where it computes wrongly. What it draws
+ * may differ from WebAssembly's in the last bit, so that it draws only what is soon drawn again.
+ * @param {{bundle: string, optional: string[], onnxruntime: string}} places
+ */
+async function openGpu(places) {
+  const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter();
+  if (!adapter || adapter.info?.isFallbackAdapter) return null;
+  const engine = new Engine(() => {});
+  try {
+    await engine.call('load', { kind: 'webgpu', threads: 1, ...places });
+    await engine.call('check');
+    return engine;
+  } catch (error) {
+    engine.stop();
+    throw error;
+  }
 }

@@ -58,14 +58,10 @@ export async function fetchListed(url, manifest, name, onProgress) {
 }
 
 /**
- * A file that a bundle may have.
- * @param {string} url
- * @param {string} name
+ * Tells one model from another: the SHA-256 of its weights, or of the decoder where each graph holds its own.
+ * @param {Manifest} manifest
  */
-export async function fetchOptional(url, name) {
-  const response = await fetch(url + name);
-  return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
-}
+export const modelSha256 = ({ files }) => (files['model.safetensors'] ?? files['decoder.onnx']).sha256;
 
 /**
  * @param {string} url

@@ -40,7 +40,7 @@ export class Graph {
    * @param {any} ort
    * @param {'wasm' | 'webgpu'} kind
    * @param {Uint8Array} graph
-   * @param {Uint8Array} weights shared by both graphs
+   * @param {Uint8Array | null} weights shared by both graphs; null where each holds its own
    * @param {string} name for messages
    */
   static async create(ort, kind, graph, weights, name) {
@@ -48,7 +48,7 @@ export class Graph {
       const session = await ort.InferenceSession.create(graph, {
         executionProviders: [kind],
         graphOptimizationLevel: 'all',
-        externalData: [{ path: 'model.safetensors', data: weights }],
+        externalData: weights ? [{ path: 'model.safetensors', data: weights }] : [],
       });
       return new Graph(ort, session, name);
     } catch (error) {

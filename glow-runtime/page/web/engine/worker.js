@@ -4,7 +4,7 @@ import { Evaluator } from '../model/evaluate.js';
 import { latentsFile, radii } from '../model/latents.js';
 import { keyOf } from '../model/recipe.js';
 import { readReference } from '../model/typicality.js';
-import { fetchListed, fetchManifest, fetchOptional } from './bundle.js';
+import { fetchBytes, fetchListed, fetchManifest, modelSha256 } from './bundle.js';
 import { selfCheck } from './check.js';
 import { Graph, loadOnnxruntime } from './graphs.js';
 import { Model } from './model.js';
@@ -23,18 +23,19 @@ let last = { key: '', pixels: new Uint8Array() };
 /** What the page may call. */
 const methods = {
   /**
-   * @param {{kind: 'wasm' | 'webgpu', threads: number, bundle: string, onnxruntime: string}} options
+   * @param {{kind: 'wasm' | 'webgpu', threads: number, bundle: string, optional: string[], onnxruntime: string}} options
    */
-  async load({ kind, threads, bundle, onnxruntime }) {
+  async load({ kind, threads, bundle, optional, onnxruntime }) {
     const manifest = await fetchManifest(bundle);
     const listed = (/** @type {string} */ name) => fetchListed(bundle, manifest, name, report);
+    const extra = (/** @type {string} */ name) => (optional.includes(name) ? fetchBytes(bundle + name, name) : null);
     const [ort, weights, decoder, encoder, attributes, reference] = await Promise.all([
       loadOnnxruntime(kind, onnxruntime, threads, report),
-      listed('model.safetensors'),
+      'model.safetensors' in manifest.files ? listed('model.safetensors') : null,
       listed('decoder.onnx'),
       listed('encoder.onnx'),
-      fetchOptional(bundle, 'attributes.safetensors'),
-      fetchOptional(bundle, 'reference.json'),
+      extra('attributes.safetensors'),
+      extra('reference.json'),
     ]);
     report({ name: 'decoder.onnx', loaded: 1, total: 1, preparing: true });
     const graph = (/** @type {Uint8Array} */ bytes, /** @type {string} */ name) =>
@@ -42,7 +43,7 @@ const methods = {
     const decoding = await graph(decoder, 'decoder.onnx');
     // The first picture needs only the decoder.
     model = new Model(manifest, decoding, () => graph(encoder, 'encoder.onnx'));
-    const sha256 = manifest.files['model.safetensors'].sha256;
+    const sha256 = modelSha256(manifest);
     const directions = attributes ? readAttributes(attributes, sha256, model.dims) : [];
     evaluator = new Evaluator(manifest.latent_shapes, directions, async (hash, label) => {
       const image = images.get(hash);

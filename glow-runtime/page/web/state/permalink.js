@@ -1,5 +1,6 @@
 // Links that give the very same picture: the recipe, and the pixels of the photographs that it needs, in the part of
 // the address after # that browsers send to nobody.
+import { modelSha256 } from '../engine/bundle.js';
 import { imagesOf } from '../model/recipe.js';
 import { sha256 } from '../model/sha256.js';
 
@@ -23,7 +24,7 @@ const MOST_BYTES = 1 << 24;
 export async function writeLink(recipe, manifest, pixels) {
   const images = imagesOf(recipe).map((hash) => pixels.get(hash) ?? new Uint8Array());
   const head = new TextEncoder().encode(
-    JSON.stringify({ v: 1, model: manifest.files['model.safetensors'].sha256.slice(0, 12), recipe }),
+    JSON.stringify({ v: 1, model: modelSha256(manifest).slice(0, 12), recipe }),
   );
   const bits = manifest.architecture.n_bits;
   // The JSON ends at the first zero byte, which JSON cannot contain.
@@ -48,7 +49,7 @@ export async function readLink(hash, manifest) {
   } catch {
     throw new Error('This link is not whole: a part of it was lost on the way.');
   }
-  const model = manifest.files['model.safetensors'].sha256.slice(0, 12);
+  const model = modelSha256(manifest).slice(0, 12);
   if (head.v !== 1 || head.model !== model) {
     throw new Error(`This link belongs to another model (${head.model}); this page has ${model}.`);
   }

@@ -1,4 +1,5 @@
 // What can be done with the picture: undo, compare, share, keep.
+import { modelSha256 } from '../engine/bundle.js';
 import { recipeNow } from '../state/recipes.js';
 import { imagesOf } from '../model/recipe.js';
 import { writeLink } from '../state/permalink.js';
@@ -34,7 +35,7 @@ export function actions(app, element) {
       app.emit('shared', { href: link.href, contains, copied: false });
     }
   };
-  const name = () => `glow-${manifest.files['model.safetensors'].sha256.slice(0, 6)}-${Date.now()}`;
+  const name = () => `glow-${modelSha256(manifest).slice(0, 6)}-${Date.now()}`;
   const picture = async () => {
     if (!app.pixels) return;
     // The exact one, whatever was drawn while a slider moved.

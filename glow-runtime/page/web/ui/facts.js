@@ -1,17 +1,18 @@
 // What runs: model, precision, where, and how long a frame takes.
+import { modelSha256 } from '../engine/bundle.js';
 import { byId, h } from './dom.js';
 
 /** @param {import('../app.js').App} app */
 export function facts(app) {
   const { backend, manifest } = app;
   const { architecture: a, provenance, files } = manifest;
-  const weights = files['model.safetensors'];
+  const bytes = Object.values(files).reduce((sum, file) => sum + file.bytes, 0);
   const pixels = `${a.height} × ${a.width} × ${a.channels}`;
   const time = h('dd', { className: 'number' }, '–');
   const place = h('dd', {}, backend.where);
   const rows = /** @type {[string, HTMLElement | string][]} */ ([
     ['Model', `Glow, ${pixels} pixels of ${a.n_bits} bits, ${a.levels} levels; trained for ${provenance.step} steps`],
-    ['Weights', `${(weights.bytes / 1e6).toFixed(1)} MB, SHA-256 ${weights.sha256.slice(0, 16)}…`],
+    ['Bundle', `${(bytes / 1e6).toFixed(1)} MB, weights of SHA-256 ${modelSha256(manifest).slice(0, 16)}…`],
     ['Precision', manifest.precision],
     ['Where', place],
     ['A frame', time],

@@ -24,11 +24,11 @@ export function measures(app, element) {
   );
 
   app.on('frame', () => {
+    value.dataset.state = 'old';
     needle.hidden = true;
-    value.style.opacity = '0.4';
   });
   app.on('score', (/** @type {{score: import('../backend/backend.js').Score}} */ { score }) => {
-    value.style.opacity = '1';
+    value.dataset.state = 'new';
     value.textContent = score.bitsPerDim.toFixed(3);
     const dims = manifest.latent_shapes.reduce((sum, { channels, height, width }) => sum + channels * height * width, 0);
     const spread = (score.standardError ?? 0) / (Math.LN2 * dims);

@@ -58,7 +58,8 @@ export function stage(app, element) {
       async () => {
         const recipe = wanted();
         paint((await backend.render(recipe)).pixels);
-        app.emit('settled', recipe);
+        // A change during it is on its way.
+        if (keyOf(wanted()) === keyOf(recipe)) element.setAttribute('aria-busy', 'false');
       },
       async (signal) => {
         const recipe = wanted();
@@ -74,6 +75,7 @@ export function stage(app, element) {
     badge.hidden = !app.before;
     frame.classList.toggle('crisp', app.crisp);
     if (keyOf(wanted()) === shown) return;
+    element.setAttribute('aria-busy', 'true');
     // Until it is drawn what is asked for may change again: `render` takes the newest.
     work.newest(render);
   };
