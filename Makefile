@@ -99,6 +99,10 @@ test: setup ## all tests
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
 
+test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
+	$(CARGO) build -p glow-cli $(LOCKED)
+	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)
 

@@ -10,9 +10,12 @@ export function loading() {
   byId('stage').append(frame);
   /** @type {Map<string, {loaded: number, total: number}>} */
   const parts = new Map();
+  let failed = false;
   return {
     /** @param {import('../backend/backend.js').Progress} progress */
     show({ name, loaded, total, preparing }) {
+      // Other files go on loading, which must not hide what failed.
+      if (failed) return;
       if (preparing) {
         bar.removeAttribute('value');
         text.textContent = 'Preparing the model';
@@ -27,6 +30,7 @@ export function loading() {
     },
     /** @param {string} why */
     fail(why) {
+      failed = true;
       bar.remove();
       text.textContent = why;
       element.append(h('button', { type: 'button', onclick: () => location.reload() }, 'Try again'));
