@@ -3,7 +3,7 @@ use super::Trainer;
 use crate::error::TrainError;
 use crate::flow::{Glow, Parameters, tensor_bytes, tensor_from_bytes};
 use crate::torch;
-use glow_models::{Checkpoint, CheckpointMeta, Config, Group, Role, Weights};
+use glow_models::{Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Role, Weights};
 use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -24,21 +24,21 @@ impl Trainer {
                 asked: Box::new(config.model),
             });
         }
+        checkpoint.check_resumable()?;
         let mut trainer = torch::attempt("loading the checkpoint", || {
-            let parameters = load_parameters(checkpoint, Weights::Raw, device);
-            let averages = load_parameters(checkpoint, Weights::Averaged, device);
+            let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
+            let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
             let trainer = Self::over(config, meta.train_images, device, parameters, averages);
             tch::no_grad(|| {
                 for (parameter, mean, size) in trainer.optimizer.state() {
                     for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
-                        let bytes =
-                            checkpoint.bytes(group, &parameter.name).expect("a checked checkpoint has it");
-                        tensor.copy_(&tensor_from_bytes(parameter, bytes));
+                        let bytes = checkpoint.bytes(group, &parameter.name)?;
+                        tensor.copy_(&tensor_from_bytes(parameter, &bytes));
                     }
                 }
-            });
-            trainer
-        })?;
+                Ok::<_, TrainError>(trainer)
+            })
+        })??;
         trainer.step = meta.step;
         trainer.images_seen = meta.images_seen;
         trainer.actnorm_initialised = meta.actnorm_initialised;
@@ -65,16 +65,21 @@ impl Trainer {
             actnorm_initialised: self.actnorm_initialised,
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
+            ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =
             self.optimizer.state().map(|(p, mean, size)| (p.name.as_str(), (mean, size))).collect();
         torch::attempt("saving a checkpoint", || {
             glow_models::write_atomically(path, |out| {
-                Checkpoint::write(out, &meta, |group, parameter| match group {
-                    Group::Params => tensor_bytes(&self.parameters.get(&parameter.name)),
-                    Group::Averages => tensor_bytes(&self.averages.get(&parameter.name)),
-                    Group::OptimizerMean => tensor_bytes(&state[parameter.name.as_str()].0),
-                    Group::OptimizerSize => tensor_bytes(&state[parameter.name.as_str()].1),
+                Checkpoint::write(out, &meta, &Group::ALL, |group, parameter, out| {
+                    let name = parameter.name.as_str();
+                    let tensor = match group {
+                        Group::Params => self.parameters.get(name),
+                        Group::Averages | Group::FurtherAverages(_) => self.averages.get(name),
+                        Group::OptimizerMean => state[name].0.shallow_clone(),
+                        Group::OptimizerSize => state[name].1.shallow_clone(),
+                    };
+                    out.write_all(&tensor_bytes(&tensor))
                 })
             })
         })?
@@ -85,20 +90,27 @@ impl Trainer {
 /// The flow of a checkpoint in fp32, without what training it takes.
 ///
 /// # Errors
-/// Memory does not suffice.
+/// The checkpoint's file cannot be read, or memory does not suffice.
 pub fn load_glow(checkpoint: &Checkpoint, weights: Weights, device: Device) -> Result<Glow, TrainError> {
     torch::attempt("loading the checkpoint", || {
-        Glow::new(&checkpoint.meta().config.model, &load_parameters(checkpoint, weights, device))
-    })
+        Ok(Glow::new(&checkpoint.meta().config.model, &load_parameters(checkpoint, weights, device)?))
+    })?
 }
 
 /// The parameters of a checkpoint in f32: the trained ones as asked for, and the fixed ones.
-pub fn load_parameters(checkpoint: &Checkpoint, weights: Weights, device: Device) -> Parameters {
+///
+/// # Errors
+/// The checkpoint's file cannot be read.
+pub fn load_parameters(
+    checkpoint: &Checkpoint,
+    weights: Weights,
+    device: Device,
+) -> Result<Parameters, CheckpointError> {
     Parameters::from_bytes(&checkpoint.meta().config.model, device, Kind::Float, |parameter| {
         let group = match (weights, parameter.role) {
             (Weights::Averaged, Role::Trained) => Group::Averages,
             _ => Group::Params,
         };
-        checkpoint.bytes(group, &parameter.name).expect("a checked checkpoint has it")
+        checkpoint.bytes(group, &parameter.name)
     })
 }
