@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn faults_of_ours_stay_panics() {
-        let panic = panic::catch_unwind(|| attempt("a test", || panic!("a fault of ours: {}", 1)));
-        assert_eq!(panic.unwrap_err().downcast_ref::<String>().unwrap(), "a fault of ours: 1");
+        let panic = panic::catch_unwind(|| attempt("a test", || panic!("a fault of ours")));
+        assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"a fault of ours"));
     }
 }
