@@ -25,6 +25,7 @@ mod grid;
 mod latent;
 mod legacy;
 mod optional;
+mod parameter_values;
 mod parameters;
 mod pixels;
 mod plan;
@@ -32,6 +33,7 @@ mod presets;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
+mod thaw;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
@@ -47,6 +49,7 @@ pub use duration::{Duration, DurationError};
 pub use fields::Field;
 pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
+pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use plan::{Interval, Plan};
@@ -55,4 +58,5 @@ pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_f
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
+pub use thaw::{ThawError, thaw};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};
