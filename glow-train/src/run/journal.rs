@@ -22,7 +22,7 @@ impl Journal {
     ///
     /// # Errors
     /// The metrics that are there already cannot be read, or the file cannot be opened.
-    pub(super) fn open(folder: &RunFolder, step: u64, total: u64) -> Result<Self, TrainError> {
+    pub(super) fn open(folder: &RunFolder, step: u64, total: Option<u64>) -> Result<Self, TrainError> {
         let mut journal = Self {
             metrics: MetricsFile::open(&folder.metrics(), step)?,
             events: None,

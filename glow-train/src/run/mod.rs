@@ -18,7 +18,7 @@ use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::Trainer;
 use clock::Interval;
-use glow_models::{Checkpoint, CheckpointMeta, Config, write_atomically};
+use glow_models::{Checkpoint, CheckpointMeta, Config, Interval as Every, write_atomically};
 use journal::Journal;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +93,8 @@ pub fn train(
         (true, _) => Some(Checkpoint::open(&folder.latest())?),
     };
     let splits = open_data(&config)?;
-    let text = config.to_toml();
+    config.flips()?;
+    let text = config.to_toml()?;
     let trainer = match &checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
         None => Trainer::new(config, splits.train.len(), device)?,
@@ -133,7 +134,7 @@ struct Run {
 
 impl Run {
     fn new(trainer: Trainer, splits: Splits, folder: LockedFolder) -> Result<Self, TrainError> {
-        let journal = Journal::open(&folder, trainer.step_count(), trainer.total_steps())?;
+        let journal = Journal::open(&folder, trainer.step_count(), trainer.plan().total_steps())?;
         let interval = Interval::new(Duration::ZERO);
         Ok(Self {
             trainer,
@@ -183,11 +184,12 @@ impl Run {
                 return Err(error);
             }
         };
-        let stopped = self.trainer.step_count() < self.trainer.total_steps() && !out_of_time;
+        let stopped = !out_of_time
+            && self.trainer.plan().total_steps().is_none_or(|total| self.trainer.step_count() < total);
         self.save()?;
         if !stopped {
             self.validate(stop)?;
-            if self.trainer.config().training.sample_every > 0 {
+            if self.trainer.config().training.sample_every.is_some() {
                 self.sample(stop)?;
             }
             self.save()?;
@@ -214,11 +216,21 @@ impl Run {
             model.parameter_count() as f64 / 1e6,
             self.splits.train.len(),
             self.splits.validation.len(),
-            self.splits.train.len() as f64 / batch_size as f64,
+            self.trainer.plan().steps_per_epoch(),
+        ));
+        let flip = self.trainer.config().flips()?;
+        self.journal.note(&format!(
+            "{batch_size} images a step, {}, {}",
+            if flip { "flipped left to right at random (--flip false for none)" } else { "none flipped" },
+            match training.shift {
+                0 => "none shifted".to_string(),
+                pixels => format!("shifted at random by up to {pixels} pixels"),
+            },
         ));
         if !self.trainer.actnorm_initialised() {
-            let batch_size = training.init_batch.min(self.splits.train.len());
-            let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..self.loader_options() };
+            let model = &self.trainer.config().model;
+            let batch_size = training.init_images(model.height, model.width).min(self.splits.train.len());
+            let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..self.loader_options()? };
             let mut first = Loader::new(self.splits.train.clone(), &first)?;
             let batch = first.next().expect("the stream of batches does not end")?;
             self.trainer.initialise_actnorm(&batch)?;
@@ -226,60 +238,71 @@ impl Run {
         if self.saved.is_none() {
             self.save()?;
         }
-        let step = self.trainer.step_count();
-        if step > 0 && training.sample_every > 0 && step.is_multiple_of(training.sample_every) {
-            self.sample(stop)?;
-        }
-        if step.is_multiple_of(training.validate_every) {
+        // By steps alone: an interval of minutes begins anew.
+        let (step, minutes) = (self.trainer.step_count(), self.trainer.minutes());
+        let plan = self.trainer.plan().clone();
+        let due = |interval| plan.every(interval).is_due(step, minutes, minutes);
+        if step == 0 || due(training.validate_every) {
             self.validate(stop)?;
+        }
+        if step > 0 && training.sample_every.is_some_and(due) {
+            self.sample(stop)?;
         }
         Ok(self.validated.map(|(_, score)| score))
     }
 
-    fn loader_options(&self) -> LoaderOptions {
+    fn loader_options(&self) -> Result<LoaderOptions, TrainError> {
         let Config { training, model, .. } = self.trainer.config();
-        LoaderOptions {
+        Ok(LoaderOptions {
             batch_size: training.images_per_step(model.height, model.width),
             seed: training.seed,
-            flip: training.flip,
+            flip: self.trainer.config().flips()?,
             shift: training.shift,
             start_image: self.trainer.images_seen(),
             ..LoaderOptions::default()
-        }
+        })
     }
 
     /// Trains until the last step, until `stop` is set, or until the time is up; whether it was that.
     fn steps(&mut self, stop: &AtomicBool) -> Result<bool, TrainError> {
         let training = self.trainer.config().training.clone();
-        let mut loader = Loader::new(self.splits.train.clone(), &self.loader_options())?;
+        let mut loader = Loader::new(self.splits.train.clone(), &self.loader_options()?)?;
         self.interval = Interval::new(Duration::ZERO);
-        let total = self.trainer.total_steps();
-        let started = Instant::now();
-        let limit = match training.max_minutes {
-            0.0 => Duration::MAX,
-            minutes => Duration::try_from_secs_f64(60.0 * minutes).unwrap_or(Duration::MAX),
+        let plan = self.trainer.plan().clone();
+        let [log, validate, checkpoint] =
+            [training.log_every, training.validate_every, training.checkpoint_every].map(|i| plan.every(i));
+        let sample = training.sample_every.map(|interval| plan.every(interval));
+        let total = plan.total_steps().unwrap_or(u64::MAX);
+        let total_minutes = plan.total_minutes().unwrap_or(f64::INFINITY);
+        let limit = match training.time_limit {
+            Some(glow_models::Duration::Minutes(minutes)) => minutes,
+            _ => f64::INFINITY,
         };
-        let mut out_of_time = false;
+        let (started, earlier) = (Instant::now(), self.trainer.minutes());
+        let mut out_of_time = earlier >= total_minutes;
         while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
             let batch = loader.next().expect("the stream of batches does not end")?;
             self.trainer.step(&batch)?;
-            let step = self.trainer.step_count();
+            let (step, before) = (self.trainer.step_count(), self.trainer.minutes());
+            let minutes = earlier + started.elapsed().as_secs_f64() / 60.0;
+            self.trainer.set_minutes(minutes);
+            let due = |every: Every| every.is_due(step, before, minutes);
             self.interval.images += batch.count;
             self.last = Some(batch);
             self.journal.progress().step(step);
-            if step.is_multiple_of(training.log_every) {
+            if due(log) {
                 self.log(loader.waited())?;
             }
-            if step.is_multiple_of(training.checkpoint_every) {
+            if due(checkpoint) {
                 self.save()?;
             }
-            if step.is_multiple_of(training.validate_every) {
+            if due(validate) {
                 self.validate(stop)?;
             }
-            if training.sample_every > 0 && step.is_multiple_of(training.sample_every) {
+            if sample.is_some_and(due) {
                 self.sample(stop)?;
             }
-            out_of_time = started.elapsed() >= limit;
+            out_of_time = minutes - earlier >= limit || minutes >= total_minutes;
         }
         Ok(out_of_time)
     }
@@ -324,7 +347,7 @@ impl Run {
             bits_per_dim: taken.then_some(report.bits_per_dim),
             level_bits_per_dim: taken.then_some(report.level_bits_per_dim),
             label_bits: report.label_bits.filter(|_| taken),
-            lr: Some(self.trainer.lr(self.trainer.step_count() - 1)),
+            lr: Some(self.trainer.plan().lr(self.trainer.step_count() - 1)),
             gradient_norm: taken.then_some(report.gradient_norm),
             clipped_steps: taken.then_some(report.clipped),
             images_per_s: Some(images_per_s),

@@ -19,7 +19,7 @@ impl Run {
         let training = &self.trainer.config().training;
         let model = &self.trainer.config().model;
         let how = Evaluation {
-            images: training.validate_images,
+            images: training.validate_images.unwrap_or(0),
             draws: 1,
             batch_size: training.images_per_step(model.height, model.width),
             seed: training.seed,

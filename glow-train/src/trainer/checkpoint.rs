@@ -28,7 +28,7 @@ impl Trainer {
         let mut trainer = torch::attempt("loading the checkpoint", || {
             let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
             let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
-            let trainer = Self::over(config, meta.train_images, device, parameters, averages);
+            let trainer = Self::over(config, meta.train_images, device, parameters, averages)?;
             tch::no_grad(|| {
                 for (parameter, mean, size) in trainer.optimizer.state() {
                     for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
@@ -41,6 +41,7 @@ impl Trainer {
         })??;
         trainer.step = meta.step;
         trainer.images_seen = meta.images_seen;
+        trainer.minutes = meta.minutes;
         trainer.actnorm_initialised = meta.actnorm_initialised;
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
@@ -65,6 +66,7 @@ impl Trainer {
             actnorm_initialised: self.actnorm_initialised,
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
+            minutes: self.minutes,
             ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =

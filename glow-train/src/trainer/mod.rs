@@ -13,7 +13,7 @@ use crate::input::{Inputs, Purpose};
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use crate::torch;
 use figures::{StepFigures, Sums};
-use glow_models::{Config, Schedule, Training, Weights};
+use glow_models::{Config, Plan, Training, Weights};
 use tch::{Device, Kind, Tensor};
 
 /// Steps without a finite gradient, in a row, after which training stops.
@@ -31,6 +31,8 @@ pub struct Trainer {
     gradients: Gradients,
     optimizer: Optimizer,
     train_images: u64,
+    plan: Plan,
+    minutes: f64,
     step: u64,
     images_seen: u64,
     actnorm_initialised: bool,
@@ -42,7 +44,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A fresh model; `train_images` is the length of an epoch.
+    /// A fresh model, to be trained on so many images.
     ///
     /// # Errors
     /// The configuration is not valid, or memory does not suffice.
@@ -52,7 +54,7 @@ impl Trainer {
             let parameters = Parameters::initial(&config.model, config.training.seed, device, Kind::Float);
             let averages = parameters.copy();
             Self::over(config, train_images as u64, device, parameters, averages)
-        })
+        })?
     }
 
     fn over(
@@ -61,14 +63,14 @@ impl Trainer {
         device: Device,
         parameters: Parameters,
         averages: Parameters,
-    ) -> Self {
+    ) -> Result<Self, TrainError> {
+        let plan = Plan::new(&config, train_images)?;
         parameters.require_grad();
         let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
         let sums = Sums::new(config.model.levels, device);
-        let rates = Rates::new(&config.training, steps_per_epoch(&config, train_images));
-        let optimizer = Optimizer::new(&config.training, rates, &parameters, &averages);
+        let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
         let inputs = Inputs { model: config.model.clone(), device, seed: config.training.seed };
-        Self {
+        Ok(Self {
             config,
             inputs,
             parameters,
@@ -77,6 +79,8 @@ impl Trainer {
             glow,
             optimizer,
             train_images,
+            plan,
+            minutes: 0.0,
             step: 0,
             images_seen: 0,
             actnorm_initialised: false,
@@ -84,7 +88,7 @@ impl Trainer {
             best_bits_per_dim: None,
             sums,
             half_step: false,
-        }
+        })
     }
 
     /// The run's configuration.
@@ -109,7 +113,7 @@ impl Trainer {
 
     /// Epochs done, with fraction.
     pub fn epoch(&self) -> f64 {
-        self.images_seen as f64 / self.train_images as f64
+        self.plan.epochs(self.images_seen)
     }
 
     /// Steps of this process that were not taken because loss or gradient were not finite.
@@ -122,16 +126,19 @@ impl Trainer {
         self.actnorm_initialised
     }
 
-    /// Steps of the whole run.
-    pub fn total_steps(&self) -> u64 {
-        match self.config.training.steps {
-            0 => (self.config.training.epochs * self.steps_per_epoch()).ceil() as u64,
-            steps => steps,
-        }
+    /// The run's durations in steps, and its learning rates.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    fn steps_per_epoch(&self) -> f64 {
-        steps_per_epoch(&self.config, self.train_images)
+    /// Minutes of training so far, over all processes that went on with the run.
+    pub fn minutes(&self) -> f64 {
+        self.minutes
+    }
+
+    /// Notes how many minutes were trained so far.
+    pub fn set_minutes(&mut self, minutes: f64) {
+        self.minutes = minutes;
     }
 
     /// The flow over the trained weights or over their average, in fp32 however it is trained: as it is
@@ -145,25 +152,6 @@ impl Trainer {
             Weights::Averaged => &self.averages,
         };
         torch::attempt("preparing the model", || Glow::new(&self.config.model, parameters))
-    }
-
-    /// Learning rate of a step, counted from 0: linear from 0 over the warm-up, then as the schedule says.
-    pub fn lr(&self, step: u64) -> f64 {
-        let training = &self.config.training;
-        let warmup = match training.warmup_steps {
-            0 => training.warmup_epochs * self.steps_per_epoch(),
-            steps => steps as f64,
-        }
-        .max(1.0);
-        let done = (step + 1) as f64;
-        let decay = match training.schedule {
-            Schedule::Cosine if done > warmup => {
-                let part = (done - warmup) / (self.total_steps() as f64 - warmup).max(1.0);
-                0.5 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos())
-            }
-            _ => 1.0,
-        };
-        training.lr * (done / warmup).min(1.0) * decay
     }
 
     /// Sets the actnorms from a batch, and the averages to the weights.
@@ -222,8 +210,8 @@ impl Trainer {
         let norm = gradient.norm.to_kind(Kind::Double);
         let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
         let unclipped = match self.config.training.clip_grad_norm {
-            0.0 => norm.ones_like(),
-            limit => (limit / &norm).clamp_max(1.0),
+            None => norm.ones_like(),
+            Some(limit) => (limit / &norm).clamp_max(1.0),
         };
         let scale = unclipped.where_self(&finite, &norm.zeros_like()).to_kind(Kind::Float);
         let figures = StepFigures {
@@ -234,7 +222,7 @@ impl Trainer {
             level_bits_per_dim: encoded.level_log_prob.iter().map(|log_prob| sum(log_prob) * bits).collect(),
         };
         self.sums.add(figures, &finite);
-        let lr = self.lr(self.step);
+        let lr = self.plan.lr(self.step);
         self.step += 1;
         self.images_seen += images as u64;
         let look = !self.device().is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
@@ -284,9 +272,4 @@ impl Trainer {
     pub fn best_bits_per_dim(&self) -> Option<f64> {
         self.best_bits_per_dim
     }
-}
-
-fn steps_per_epoch(config: &Config, train_images: u64) -> f64 {
-    let images = config.training.images_per_step(config.model.height, config.model.width);
-    train_images as f64 / images as f64
 }
