@@ -16,14 +16,11 @@
 mod architecture;
 mod atomic;
 mod bundle;
-mod celeba;
 mod checkpoint;
 mod config;
 mod fields;
-mod grid;
 mod latent;
 mod parameters;
-mod pixels;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
@@ -35,14 +32,11 @@ pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
-pub use celeba::{CelebaAttributes, CelebaError};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
 pub use config::{Config, ConfigError, Data, preset_names};
 pub use fields::Field;
-pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
-pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use tensor_file::{MAX_HEADER_BYTES, parse_tensors, read_tensor_file};
 pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};
