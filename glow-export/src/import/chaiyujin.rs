@@ -4,7 +4,7 @@
 //! Layers are numbered through: level l begins at l·(K + 2) with the squeeze, then K steps, then the split.
 //! Padding is of zeros; actnorms have no factor 3; shift and raw scale alternate as ours do.
 use super::draft::Draft;
-use super::identities::{Actnorm, Mixing, ZerosConv};
+use super::identities::{Actnorm, Factors, Mixing, ZerosConv};
 use super::tensors::Tensors;
 use super::{ImportError, Mapped, Peer, Settings};
 use glow_models::{Architecture, Coupling, Permutation};
@@ -251,13 +251,13 @@ fn mixing(
         ));
     }
     let vector = |part: &str| tensors.vector(&name(part), channels);
-    Ok(Some(Mixing::of_factors(
-        &matrix("p")?,
-        matrix(lower)?,
-        matrix(upper)?,
-        vector("log_s")?,
-        vector("sign_s")?,
-    )))
+    Ok(Some(Mixing::of_factors(Factors {
+        p: matrix("p")?,
+        lower: matrix(lower)?,
+        upper: matrix(upper)?,
+        log_s: vector("log_s")?,
+        sign_s: vector("sign_s")?,
+    })))
 }
 
 fn network(

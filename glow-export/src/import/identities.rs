@@ -136,6 +136,16 @@ pub(super) fn with_border(weight: &Array4<f64>, border: Option<&Array4<f64>>) ->
     concatenate(Axis(1), &[weight.view(), border.unwrap_or(&zeros).view()]).expect("kernels of one size")
 }
 
+/// A factorised W with P as a matrix; see [`Lu`].
+#[derive(Debug, Clone)]
+pub(super) struct Factors {
+    pub p: Array2<f64>,
+    pub lower: Array2<f64>,
+    pub upper: Array2<f64>,
+    pub log_s: Vec<f64>,
+    pub sign_s: Vec<f64>,
+}
+
 /// The factors of W = P·L·(U + diag(sign_s·exp(log_s))); only the strict triangles count.
 #[derive(Debug, Clone)]
 pub(super) struct Lu {
@@ -173,15 +183,10 @@ pub(super) enum Mixing {
 }
 
 impl Mixing {
-    /// From P as a matrix and the other factors; P·L·U where P is no permutation, as it once was trained.
-    pub fn of_factors(
-        p: &Array2<f64>,
-        lower: Array2<f64>,
-        upper: Array2<f64>,
-        log_s: Vec<f64>,
-        sign_s: Vec<f64>,
-    ) -> Self {
-        match rows_of(p) {
+    /// Factorised as ours; multiplied out where P is no permutation, as it once was trained.
+    pub fn of_factors(factors: Factors) -> Self {
+        let Factors { p, lower, upper, log_s, sign_s } = factors;
+        match rows_of(&p) {
             Some(rows) if sign_s.iter().all(|sign| sign.abs() == 1.0) => {
                 Self::Lu(Lu { rows, lower, upper, log_s, sign_s })
             }
@@ -276,24 +281,26 @@ mod tests {
         assert!(close(&log_scale.constant(), &ours(&log_scale, &[0.0; 3])));
     }
 
-    fn factors() -> (Array2<f64>, Array2<f64>, Array2<f64>, Vec<f64>, Vec<f64>) {
-        let p = array![[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]];
-        // 9 stands where nothing counts.
-        let lower = array![[9.0, 9.0, 9.0], [0.5, 9.0, 9.0], [-1.0, 2.0, 9.0]];
-        let upper = array![[9.0, 0.3, -0.4], [9.0, 9.0, 1.5], [9.0, 9.0, 9.0]];
-        (p, lower, upper, vec![0.1, -0.2, 0.3], vec![1.0, -1.0, 1.0])
+    fn factors() -> Factors {
+        Factors {
+            p: array![[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]],
+            // 9 stands where nothing counts.
+            lower: array![[9.0, 9.0, 9.0], [0.5, 9.0, 9.0], [-1.0, 2.0, 9.0]],
+            upper: array![[9.0, 0.3, -0.4], [9.0, 9.0, 1.5], [9.0, 9.0, 9.0]],
+            log_s: vec![0.1, -0.2, 0.3],
+            sign_s: vec![1.0, -1.0, 1.0],
+        }
     }
 
     fn by_hand() -> Array2<f64> {
-        let (p, ..) = factors();
+        let Factors { p, .. } = factors();
         let l = array![[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 2.0, 1.0]];
         let u = array![[0.1f64.exp(), 0.3, -0.4], [0.0, -(-0.2f64).exp(), 1.5], [0.0, 0.0, 0.3f64.exp()]];
         p.dot(&l).dot(&u)
     }
 
     fn mixing() -> Mixing {
-        let (p, lower, upper, log_s, sign_s) = factors();
-        Mixing::of_factors(&p, lower, upper, log_s, sign_s)
+        Mixing::of_factors(factors())
     }
 
     #[test]
@@ -306,9 +313,9 @@ mod tests {
         for mixing in [mixing(), Mixing::Plain(w.clone())] {
             assert!((mixing.with_signs(&signs).matrix() - &flipped).iter().all(|d| d.abs() < 1e-14));
         }
-        let (mut p, lower, upper, log_s, sign_s) = factors();
-        p[[0, 0]] = 0.1;
-        let trained = Mixing::of_factors(&p, lower, upper, log_s, sign_s);
+        let mut trained = factors();
+        trained.p[[0, 0]] = 0.1;
+        let trained = Mixing::of_factors(trained);
         assert!(matches!(trained, Mixing::Plain(_)), "a P that is no permutation is multiplied out");
     }
 

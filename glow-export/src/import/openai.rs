@@ -3,7 +3,7 @@
 //! Kernels are [rows, columns, inputs, outputs], the border channel the last input, as ours; products are of row
 //! vectors, so that matrices are transposed.
 use super::draft::Draft;
-use super::identities::{Actnorm, Mixing, ZerosConv};
+use super::identities::{Actnorm, Factors, Mixing, ZerosConv};
 use super::tensors::Tensors;
 use super::{ImportError, Mapped, Settings};
 use glow_models::{Architecture, Coupling, ParameterValues, Permutation};
@@ -196,13 +196,13 @@ impl Source<'_> {
             return Ok(matrix("W")?.reversed_axes().as_standard_layout().into_owned());
         }
         let vector = |part: &str| self.vector(&format!("{name}/{part}"), channels);
-        let mixing = Mixing::of_factors(
-            &matrix("P")?,
-            matrix("L")?,
-            matrix("U")?,
-            vector("log_S")?,
-            vector("sign_S")?,
-        );
+        let mixing = Mixing::of_factors(Factors {
+            p: matrix("P")?,
+            lower: matrix("L")?,
+            upper: matrix("U")?,
+            log_s: vector("log_S")?,
+            sign_s: vector("sign_S")?,
+        });
         Ok(mixing.matrix().reversed_axes().as_standard_layout().into_owned())
     }
 

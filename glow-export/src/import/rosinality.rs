@@ -4,7 +4,7 @@
 //! before the shift. Actnorms are scale·(x + loc), of either sign. The last block's 1×1 convolutions are
 //! factorised even with `--no_lu`.
 use super::draft::Draft;
-use super::identities::{Actnorm, Chunks, Mixing, ZerosConv, border_sum, with_border};
+use super::identities::{Actnorm, Chunks, Factors, Mixing, ZerosConv, border_sum, with_border};
 use super::tensors::Tensors;
 use super::{ImportError, Mapped, Peer, Settings};
 use glow_models::{Architecture, Coupling};
@@ -96,7 +96,13 @@ fn step(
         }
         let matrix = |part: &str| tensors.matrix(&name(&format!("invconv.{part}")), channels, channels);
         let vector = |part: &str| tensors.vector(&name(&format!("invconv.{part}")), channels);
-        Mixing::of_factors(&matrix("w_p")?, matrix("w_l")?, matrix("w_u")?, vector("w_s")?, vector("s_sign")?)
+        Mixing::of_factors(Factors {
+            p: matrix("w_p")?,
+            lower: matrix("w_l")?,
+            upper: matrix("w_u")?,
+            log_s: vector("w_s")?,
+            sign_s: vector("s_sign")?,
+        })
     };
     draft.mixing(to, mixing.with_signs(&signs));
     for (index, conv, shape) in [(0, "conv1", [hidden, half, 3, 3]), (2, "conv2", [hidden, hidden, 1, 1])] {
