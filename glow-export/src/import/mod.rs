@@ -1,6 +1,6 @@
 //! Other implementations' checkpoints, and frozen bundles of ours, as checkpoints of `glow-train`.
 //!
-//! One file maps each implementation's layers onto ours by the identities of [`identities`], in float64, rounded
+//! One file maps each implementation's layers onto ours by the identities of `identities.rs`, in float64, rounded
 //! to fp32 once. What a file does not say is asked for by name; what cannot be had exactly is refused. Every
 //! tensor of a file is used, or known not to matter.
 mod chaiyujin;
