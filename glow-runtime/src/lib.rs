@@ -10,7 +10,7 @@
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
-//! let images = glow.sample(8, &SampleOptions { seed: 1, ..Default::default() })?;
+//! let images = glow.sample(8, &SampleOptions::new().seed(1))?;
 //! assert_eq!(images.dim(), (8, 8, 8, 3));
 //!
 //! // To latents, and back: the same pixels.
@@ -23,7 +23,7 @@
 //! # assert_eq!(between.dim().0, 1);
 //!
 //! // How likely the model finds them.
-//! let bits = glow.bits_per_dim(&images, &ScoreOptions { draws: 4, ..Default::default() })?;
+//! let bits = glow.bits_per_dim(&images, &ScoreOptions::new().draws(4))?;
 //! # assert!(bits.iter().all(|bits| bits.is_finite()));
 //! # Ok::<(), glow_runtime::Error>(())
 //! ```
@@ -55,6 +55,11 @@
 //! the kernels that run the exported graphs divide the work among outputs, never within a sum. No such
 //! promise is made across providers, processors or versions of ONNX Runtime.
 //!
+//! # Services
+//! Threads can share a [`Glow`]: calls wait for a session in the order in which they come. A [`Scheduler`] does more: it
+//! merges what waits into batches, refuses what would wait too long, keeps deadlines, and does not compute
+//! what nobody waits for any more. Its tickets are futures.
+//!
 //! # More
 //! - [`Attributes`]: named directions in latent space, to edit images along.
 //! - [`ReferenceScores`]: whether an image is of the kind that the model knows.
@@ -67,43 +72,49 @@
 //! | `openvino` | the provider OpenVINO | no |
 mod attributes;
 mod builder;
+mod device;
 mod error;
 #[cfg(test)]
 mod fixtures;
-mod folders;
 mod glow;
 mod graph;
 #[cfg(feature = "image")]
 pub mod images;
+mod kind;
 mod latents;
 mod library;
 mod load;
-mod nodes;
 mod onnx;
 mod options;
-mod prepared;
+mod placement;
+mod ports;
 mod provider;
 mod queue;
 mod random;
+mod scheduler;
 mod score;
 mod session;
 mod weights;
+mod worker;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
-pub use builder::{GlowBuilder, LoadStep};
-pub use error::Error;
+pub use builder::GlowBuilder;
+pub use error::{Error, RunFailure};
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
     Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation,
     Precision, Provenance, TensorFileError, Weights,
 };
-pub use graph::GraphKind;
+pub use kind::GraphKind;
 pub use latents::Latents;
 pub use library::OnnxRuntime;
-pub use load::LoadTimes;
-pub use nodes::Node;
+pub use load::progress::{LoadStep, LoadTimes};
+/// The crate whose arrays are in signatures here.
+pub use ndarray;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
-pub use provider::{Cuda, Provider, TensorRt};
+pub use placement::Node;
+pub use provider::{Cuda, ParseProviderError, Provider, TensorRt};
 #[cfg(feature = "openvino")]
 pub use provider::{OpenVino, OpenVinoPrecision};
+pub use scheduler::{Batch, Counters, Job, Scheduler, SchedulerOptions, Ticket};
 pub use score::{OodScore, ReferenceScores, Score, ScoreKind};

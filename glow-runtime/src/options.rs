@@ -1,7 +1,8 @@
-//! Options of single calls; each is made with `..Default::default()`.
+//! Options of single calls: each begins with `new`, its defaults, and has a method for each field.
 
 /// How to sample.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SampleOptions {
     /// Scale of the noise: eps ~ N(0, temperature²). 1 draws from the model; less gives more typical
     /// images, 0 the most typical one (paper, section 6). Default 0.7.
@@ -26,9 +27,47 @@ impl Default for SampleOptions {
     }
 }
 
+impl SampleOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`SampleOptions::temperature`].
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Sets [`SampleOptions::truncation`].
+    pub fn truncation(mut self, truncation: impl Into<Option<f32>>) -> Self {
+        self.truncation = truncation.into();
+        self
+    }
+
+    /// Sets [`SampleOptions::seed`].
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets [`SampleOptions::first`].
+    pub fn first(mut self, first: u64) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Sets [`SampleOptions::labels`].
+    pub fn labels(mut self, labels: impl Into<Option<Vec<i64>>>) -> Self {
+        self.labels = labels.into();
+        self
+    }
+}
+
 /// The dequantization noise u in [0, 1): pixel value v stands for the interval [v, v + 1), and v + u
 /// is the point of it that is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Noise {
     /// u = 0.5: the same latents each time, and the safest ones to decode.
     #[default]
@@ -42,6 +81,7 @@ pub enum Noise {
 
 /// How to encode.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct EncodeOptions {
     /// The dequantization noise. Default [`Noise::Midpoint`].
     pub noise: Noise,
@@ -52,8 +92,34 @@ pub struct EncodeOptions {
     pub labels: Option<Vec<i64>>,
 }
 
+impl EncodeOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`EncodeOptions::noise`].
+    pub fn noise(mut self, noise: Noise) -> Self {
+        self.noise = noise;
+        self
+    }
+
+    /// Sets [`EncodeOptions::first`].
+    pub fn first(mut self, first: u64) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Sets [`EncodeOptions::labels`].
+    pub fn labels(mut self, labels: impl Into<Option<Vec<i64>>>) -> Self {
+        self.labels = labels.into();
+        self
+    }
+}
+
 /// How to compute likelihoods.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ScoreOptions {
     /// Draws of the dequantization noise that are averaged. Default 1.
     pub draws: usize,
@@ -69,6 +135,37 @@ pub struct ScoreOptions {
 impl Default for ScoreOptions {
     fn default() -> Self {
         Self { draws: 1, seed: 0, first: 0, labels: None }
+    }
+}
+
+impl ScoreOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`ScoreOptions::draws`].
+    pub fn draws(mut self, draws: usize) -> Self {
+        self.draws = draws;
+        self
+    }
+
+    /// Sets [`ScoreOptions::seed`].
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets [`ScoreOptions::first`].
+    pub fn first(mut self, first: u64) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Sets [`ScoreOptions::labels`].
+    pub fn labels(mut self, labels: impl Into<Option<Vec<i64>>>) -> Self {
+        self.labels = labels.into();
+        self
     }
 }
 

@@ -12,7 +12,7 @@ use support::{copy, noise, unconditional};
 /// Everything that a model says of some images.
 fn answers(glow: &Glow) -> (glow_runtime::Encoded, ndarray::Array4<u8>) {
     let encoded = glow.encode(&noise(5), &EncodeOptions::default()).unwrap();
-    (encoded, glow.sample(7, &SampleOptions { seed: 1, ..Default::default() }).unwrap())
+    (encoded, glow.sample(7, &SampleOptions::new().seed(1)).unwrap())
 }
 
 fn load(builder: GlowBuilder) -> Glow {

@@ -22,6 +22,7 @@ mod config;
 mod fields;
 mod grid;
 mod latent;
+pub mod onnx;
 mod parameters;
 mod pixels;
 pub mod protobuf;
