@@ -286,7 +286,7 @@ impl Glow {
     ) -> Result<Encoded, Error> {
         let shapes = &self.manifest().latent_shapes;
         let mut outputs = outputs.into_iter();
-        let levels = outputs.by_ref().zip(shapes).map(|(output, shape)| {
+        let levels = shapes.iter().zip(outputs.by_ref()).map(|(shape, output)| {
             finite(&output.floats, shape.len(), "the latent", "")?;
             let dim = (n, shape.channels, shape.height, shape.width);
             Ok(Array4::from_shape_vec(dim, output.floats).expect("the graph's outputs are checked"))

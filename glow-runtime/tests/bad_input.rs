@@ -73,6 +73,7 @@ fn numbers_out_of_range() {
         (glow.interpolate(&zeros, &zeros, 1, Interpolation::Linear, None).map(drop), "steps = 1"),
         (Glow::builder().threads(0).load(unconditional()).map(drop), "threads = 0"),
         (Glow::builder().sessions(0).load(unconditional()).map(drop), "sessions = 0"),
+        (Glow::builder().sessions(usize::MAX).load(unconditional()).map(drop), "sessions = 1844"),
         (Glow::builder().warm_up([1, 0]).load(unconditional()).map(drop), "warm_up = 0"),
         (Glow::builder().max_batch(0).load(unconditional()).map(drop), "max_batch = 0"),
     ]);
