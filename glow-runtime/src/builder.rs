@@ -43,9 +43,9 @@ pub struct GlowBuilder {
 }
 
 impl GlowBuilder {
-    /// What executes the graphs: each node goes to the first provider of the list that can run it. All of
-    /// them must be usable, and without [`Provider::Cpu`] in the list no node may be left to the CPU: what
-    /// does not hold is an error, never a silent fall-back. Default [`Provider::Cpu`] alone.
+    /// The execution providers, in order of preference: each node of a graph runs on the first provider of the list
+    /// that supports it. All providers of the list must be usable, otherwise loading fails. Nodes run on the CPU
+    /// only if [`Provider::Cpu`] is in the list; there is no silent fall-back. Default: [`Provider::Cpu`] alone.
     ///
     /// ```no_run
     /// use glow_runtime::{Glow, Provider, TensorRt};
@@ -63,40 +63,41 @@ impl GlowBuilder {
         self
     }
 
-    /// One provider alone.
+    /// The only execution provider; see [`GlowBuilder::providers`].
     pub fn provider(self, provider: Provider) -> Self {
         self.providers([provider])
     }
 
-    /// Threads that work on one call. Default: one a physical core, divided among the sessions.
+    /// Threads that work on one call. Default: the number of physical cores, divided by the number of
+    /// [sessions](Self::sessions). Each graph has its own threads: encoder and decoder that run at the same time use
+    /// twice as many.
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = Some(threads);
         self
     }
 
-    /// Whether threads wait for work by spinning while a call runs: 4 to 20 % faster where nothing else
-    /// wants the cores, but up to half as slow again where something does, another model for one. Default
-    /// false.
+    /// Whether threads spin while they wait for work during a call. This is 4 to 20 % faster if nothing else
+    /// uses the cores, and up to 50 % slower if something does, such as another model. Default: false.
     pub fn spinning(mut self, spinning: bool) -> Self {
         self.options.spinning = spinning;
         self
     }
 
-    /// Calls that are executed at the same time, each in a session of its own; further ones wait in the
-    /// order in which they came. On the CPU the sessions share one copy of the weights. Several serve many
-    /// small calls better than one does, since the threads of a session wait for each other after every
-    /// node; a single call is slower, as it has fewer threads. Default 1.
+    /// Number of ONNX Runtime sessions for each graph, 1 to 1024: so many calls run at the same time, and further
+    /// calls wait in the order in which they came. On the CPU the sessions share one copy of the weights.
+    /// Several sessions give more throughput with many small calls, since the threads of a session synchronise
+    /// after every node. A single call is slower, as it has fewer threads. Default: 1.
     pub fn sessions(mut self, sessions: usize) -> Self {
         self.options.sessions = sessions;
         self
     }
 
-    /// Whether sessions on the CPU share one copy of the weights. ONNX Runtime lays them out anew for the
-    /// CPU, for each session; shared, this is done once, before the sessions are made, and written to the
-    /// [cache](Self::cache) or to a temporary file as large as the weights. With one session of one graph
-    /// and no cache there is nothing to share. Where the temporary folder cannot be written, they are not shared,
-    /// and [`LoadStep::NotShared`] says so. Default true: false loads faster without a cache, and takes the
-    /// weights' size for each session of each graph.
+    /// Whether sessions on the CPU share one copy of the weights. ONNX Runtime reorders the weights for the CPU
+    /// in each session. If they are shared, this is done once, before the sessions are created, and the result is
+    /// written to the [cache](Self::cache), or to a temporary file as large as the weights. If the temporary
+    /// folder cannot be written, the weights are not shared, and [`LoadStep::NotShared`] reports it. With one session
+    /// of one graph and no cache there is nothing to share. Default: true. False loads faster without a cache, and
+    /// needs memory for the weights once for each session of each graph.
     pub fn share_weights(mut self, share: bool) -> Self {
         self.options.share_weights = share;
         self
@@ -104,9 +105,9 @@ impl GlowBuilder {
 
     /// Whether files of weights are mapped into memory instead of read, on the CPU. Mapped, they load faster, and
     /// processes that use the same file share its memory. But the file must not be changed in place
-    /// while the model is in use: new contents would change the model, and a shorter file ends the
-    /// process (SIGBUS). Put new files in place by renaming, as `glow-export` does, or say false.
-    /// Default true.
+    /// while the model is in use: new contents would change the model, and if the file gets shorter, the system
+    /// ends the process (SIGBUS). Replace files by renaming new ones over them, as `glow-export` does, or set this to
+    /// false. Default: true.
     pub fn map_weights(mut self, map: bool) -> Self {
         self.options.map_weights = map;
         self
@@ -120,13 +121,13 @@ impl GlowBuilder {
         self
     }
 
-    /// A folder for what is made of the bundle for this machine: optimised graphs and their weights for
-    /// the CPU, engines of TensorRT, compiled models of OpenVINO. It may serve many bundles; what is in it
-    /// is found by the hashes of the bundle's files, the version of ONNX Runtime, the providers with their
-    /// options, and the processor or the GPU with its driver. What is there for the CPU is compared with its checksums; a
-    /// damaged entry is made again ([`LoadStep::CacheDamaged`]). Against people they are no defence: the folder must
-    /// be writable only by whom the application trusts. Nothing is ever removed from it for lack of use.
-    /// Default: none, and all of it is made at every loading.
+    /// A folder that caches what loading computes for this machine: optimised graphs and their weights for
+    /// the CPU, TensorRT engines, compiled OpenVINO models. Any number of bundles and processes can use the same
+    /// folder. The key of an entry is a hash of the bundle's files, the version of ONNX Runtime, the providers with
+    /// their options, and the processor, or the GPU with its driver. Entries for the CPU have checksums, which are
+    /// verified at every loading; a damaged entry is replaced ([`LoadStep::CacheDamaged`]). Checksums do not protect
+    /// against an attacker: the folder must be writable only by users that the application trusts. Entries are
+    /// never evicted. Default: no cache.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.options.cache = Some(folder.into());
         self
@@ -137,14 +138,15 @@ impl GlowBuilder {
     /// 1. the environment variable `ORT_DYLIB_PATH`, a file or a folder,
     /// 2. the executable's folder,
     /// 3. the folder `lib` beside that one, as programs are installed,
-    /// 4. the folder that `make setup` fills, of the checkout that this crate was compiled in, if it was; for
-    ///    OpenVINO that of `make setup OPENVINO=1`,
+    /// 4. the folder that `make setup` fills, if this crate was compiled in a checkout; for OpenVINO, the folder that
+    ///    `make setup OPENVINO=1` fills,
     /// 5. the system's libraries: `libonnxruntime.so.1` by the loader (`libonnxruntime.dylib` on macOS).
     ///
-    /// Version 1.21 or newer is needed. Older ones are refused: they take the graphs and compute wrong pixels.
+    /// Version 1.21 or newer is required. Older versions are refused, since they load the graphs and compute wrong
+    /// pixels.
     ///
-    /// A process uses one library: the first that a bundle was loaded with. To ask for another one
-    /// later is an error; not to ask is not.
+    /// A process uses only one library, that of the first bundle it loads. Naming another library later is an error
+    /// ([`Error::LibraryAlreadyLoaded`]).
     pub fn onnxruntime(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.onnxruntime = Some(path.into());
         self
@@ -169,19 +171,18 @@ impl GlowBuilder {
         self
     }
 
-    /// Whether an image is encoded and decoded once loaded, to prove that this provider computes the model
-    /// exactly enough: a bundle in float must give every pixel back, one whose networks are in less may
-    /// be off by 4 steps of the model's 2^n_bits. Needs both graphs, otherwise it does nothing. Default
-    /// false.
+    /// Whether loading encodes and decodes a test image, to check that the provider is accurate enough. A bundle in
+    /// fp32 must reconstruct every pixel exactly; with lower precision a pixel may differ by 4 of the model's 2^n_bits
+    /// levels. Has no effect unless both graphs are loaded. Default: false.
     pub fn check(mut self, check: bool) -> Self {
         self.options.check = check;
         self
     }
 
-    /// Batch sizes to run once at loading, in every session, so that the first call is as fast as later
-    /// ones. A first run of a size allocates, searches for algorithms and captures CUDA graphs. On a GPU
-    /// batches are filled up to a power of two, so these sizes are all there are: 1, 2, 4, 8, 16 and 32, up to
-    /// [`Glow::max_batch`], which larger ones are cut to. Default none.
+    /// Batch sizes that loading runs once in every session, so that the first call is as fast as later
+    /// ones. The first run of a size allocates memory, searches for algorithms and captures CUDA graphs. On a GPU,
+    /// batches are padded to a power of two, so the sizes 1, 2, 4, 8, 16 and 32 cover all calls. Sizes above
+    /// [`Glow::max_batch`] are reduced to it. Default: none.
     pub fn warm_up(mut self, batches: impl IntoIterator<Item = usize>) -> Self {
         self.options.warm_up = batches.into_iter().collect();
         self
@@ -201,7 +202,7 @@ impl GlowBuilder {
         self
     }
 
-    /// Is told what loading is at, from several threads.
+    /// Calls this function at each step of loading, from several threads.
     pub fn on_progress(mut self, progress: impl Fn(LoadStep) + Send + Sync + 'static) -> Self {
         self.options.progress = Progress::to(progress);
         self
@@ -219,8 +220,8 @@ impl GlowBuilder {
         load::load(Bundle::open(folder.as_ref())?, &self.options)
     }
 
-    /// Loads a bundle that is in memory, such as one that an executable holds within itself. ONNX Runtime
-    /// maps files and copies memory, so the weights go through a temporary file.
+    /// Loads a bundle from memory, for example one that is embedded in the executable. The files are written to a
+    /// temporary folder while loading, since ONNX Runtime can map files but copies what is in memory.
     ///
     /// # Errors
     /// Those of [`GlowBuilder::load`].

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors.
 use crate::{GraphKind, Provider};
 use glow_models::{BundleError, TensorFileError};
 use std::io;
@@ -66,10 +66,10 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The loaded model does not bring an image back; see [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// The loaded model does not reconstruct the test image; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     #[error(
-        "decoding what was encoded differs from the image by {difference} of 255, more than {allowed}: this \
-         provider does not compute the model exactly enough"
+        "encoding and decoding a test image changes it by {difference} of 255, more than {allowed}: this \
+         provider does not compute the model accurately enough"
     )]
     Check {
         /// The largest difference of a value.
@@ -77,7 +77,7 @@ pub enum Error {
         /// The largest that is allowed.
         allowed: u8,
     },
-    /// ONNX Runtime does not take a graph.
+    /// ONNX Runtime rejects a graph.
     #[error("ONNX Runtime cannot load {path}; export the bundle again")]
     Load {
         /// The graph's file.
@@ -93,7 +93,7 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
-    /// ONNX Runtime failed in the middle of a call.
+    /// ONNX Runtime failed during a call.
     #[error("ONNX Runtime failed to run the {graph}{}", .kind.hint())]
     Run {
         /// The graph.

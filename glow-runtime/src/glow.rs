@@ -27,17 +27,17 @@ pub struct Glow {
     pub(crate) passed_over: Vec<(Provider, String)>,
 }
 
-/// What [`Glow::encode`] gives.
+/// The result of [`Glow::encode`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
     /// The latents.
     pub latents: Latents,
-    /// log p(image) in nats, one an image, the discretisation term −ln(2^n_bits)·H·W·C included. It
-    /// is that of one dequantization: see [`Glow::log_prob`].
+    /// ln p(image) in nats, one value for each image, including the discretisation term −ln(2^n_bits)·H·W·C. It is
+    /// that of a single draw of the dequantization noise; see [`Glow::log_prob`].
     pub log_prob: Vec<f32>,
 }
 
-/// What [`Glow::decode`] gives.
+/// The result of [`Glow::decode`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// Images [N, H, W, C].
@@ -63,19 +63,20 @@ impl Glow {
         self.bundle.folder()
     }
 
-    /// What executes the graphs, first to last; what [`Provider::Auto`] came to.
+    /// The execution providers in use, in order of preference. For [`Provider::Auto`], those that it chose.
     pub fn providers(&self) -> &[Provider] {
         &self.session_options.providers
     }
 
-    /// The providers that [`Provider::Auto`] tried before, and why each does not work here; empty if its first
-    /// choice does, or if providers were named.
+    /// The providers that [`Provider::Auto`] tried without success, and the reason for each. Empty if its first choice
+    /// works, or if the providers were named explicitly.
     pub fn passed_over(&self) -> &[(Provider, String)] {
         &self.passed_over
     }
 
-    /// Whether calls can succeed. A device that is lost, by a CUDA error that stays with the process for
-    /// one, is noticed by the call that fails; all that follow are refused at once.
+    /// Whether the devices still work. After a fatal device error, such as a CUDA error that invalidates the
+    /// process's context, the failing call returns [`Error::Run`], and all later calls return
+    /// [`Error::Unavailable`] immediately.
     ///
     /// # Errors
     /// [`Error::Unavailable`] once the device of a graph is lost.
@@ -83,12 +84,12 @@ impl Glow {
         [&self.encoder, &self.decoder].into_iter().flatten().try_for_each(Graph::health)
     }
 
-    /// Where the time of loading went.
+    /// The time that each step of loading took.
     pub fn load_times(&self) -> LoadTimes {
         self.times
     }
 
-    /// The ONNX Runtime that is used.
+    /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &OnnxRuntime {
         &self.session_options.library.info
     }
@@ -115,7 +116,7 @@ impl Glow {
     ///
     /// # Errors
     /// [`Error::Option`] if the temperature is negative, NaN or infinite, the truncation below 0.01 or
-    /// NaN, or `n` absurd.
+    /// NaN, or `n` images larger than any memory.
     pub fn sample_latents(&self, n: usize, options: &SampleOptions) -> Result<Latents, Error> {
         self.check_sampling(n, options)?;
         let SampleOptions { temperature, truncation, .. } = *options;
@@ -251,8 +252,8 @@ impl Glow {
         images.into().mapv(|value| value >> dropped << dropped)
     }
 
-    /// `steps` images from a to b for each pair of latents, both ends included, pair after pair;
-    /// labels one a pair. The same as [`Latents::interpolate`], then [`Glow::decode`].
+    /// `steps` images from a to b for each pair of latents, including both ends, one pair after the other, with one
+    /// label for each pair. The same as [`Latents::interpolate`], then [`Glow::decode`].
     ///
     /// # Errors
     /// Those of the two.

@@ -36,7 +36,7 @@
 //!   −ln p / (ln 2 · H·W·C).
 //! - A [`Glow`] is `Send + Sync`, and every method takes `&self`. A batch of any size will do: it goes
 //!   through in chunks, to the same result.
-//! - Whatever comes from outside may be wrong and gives an [`Error`] that says what is and what to do;
+//! - Invalid input, from files, arguments or devices, gives an [`Error`] that says what is wrong and what to do;
 //!   nothing panics.
 //!
 //! # ONNX Runtime
@@ -45,15 +45,18 @@
 //! use the crate `ort` for themselves as well cannot share it.
 //!
 //! # Memory and time
-//! ONNX Runtime lays the weights out anew for the CPU. This is done once for all sessions and both graphs,
-//! which then share one copy ([`GlowBuilder::share_weights`]); with a folder to keep it in
-//! ([`GlowBuilder::cache`]) a model loads in a fraction of the time. `glow info BUNDLE --timings` tells where
-//! the time goes and what is resident. A call copies to and from tensors that its session has for each
-//! batch size, and allocates its result alone.
+//! ONNX Runtime reorders the weights for the CPU. This is done once for all sessions and both graphs,
+//! which then share one copy ([`GlowBuilder::share_weights`]). With a cache folder
+//! ([`GlowBuilder::cache`]) a model loads in a fraction of the time. `glow info BUNDLE --timings` prints the
+//! time of each step of loading, and the resident memory. Each session keeps input and output tensors for its last
+//! batch sizes, so a call allocates nothing but its result.
 //!
-//! On the CPU, an image's result is the same bit by bit in a batch of any size and on any number of threads:
-//! the kernels that run the exported graphs divide the work among outputs, never within a sum. No such
-//! promise is made across providers, processors or versions of ONNX Runtime.
+//! Files of weights are mapped: do not overwrite them in place while a model is in use
+//! ([`GlowBuilder::map_weights`]).
+//!
+//! On the CPU, the result for an image is bit-identical for every batch size and number of threads, since the kernels
+//! that run the exported graphs split the work between outputs and never within a sum. There is no such guarantee
+//! across providers, processors or versions of ONNX Runtime.
 //!
 //! # Services
 //! Threads can share a [`Glow`]: calls wait for a session in the order in which they come. A [`Scheduler`] does more: it

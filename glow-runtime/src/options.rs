@@ -7,17 +7,16 @@ pub struct SampleOptions {
     /// Scale of the noise: eps ~ N(0, temperature²). 1 draws from the model; less gives more typical
     /// images, 0 the most typical one (paper, section 6). Default 0.7.
     pub temperature: f32,
-    /// Draws every z again whose size is above this limit: the truncation of the normal distribution,
-    /// z ~ N(0, 1) given |z| ≤ truncation, of which eps is temperature · z. It cuts off the rare values
-    /// and leaves the others as they are, where the temperature shrinks all; 2 draws about a twentieth
-    /// of them again. At least 0.01; default none.
+    /// Truncates the normal distribution: values z with |z| above this limit are drawn again, so that
+    /// z ~ N(0, 1) given |z| ≤ truncation, and eps = temperature · z. Unlike the temperature, which scales all
+    /// values, it only removes rare ones; a limit of 2 redraws about 5 % of them. At least 0.01. Default: none.
     pub truncation: Option<f32>,
     /// Seed of the noise. Default 0.
     pub seed: u64,
-    /// Number of the first sample: sample i of a seed is the same image in whatever call it is drawn.
+    /// Number of the first sample. Sample i of a seed is the same image in every call that draws it.
     /// Default 0.
     pub first: u64,
-    /// One class a sample; for conditional models, and only for those.
+    /// The class of each sample. Required by conditional models, refused by others.
     pub labels: Option<Vec<i64>>,
 }
 
@@ -88,7 +87,7 @@ pub struct EncodeOptions {
     /// Number of the first image in the stream of uniform noise, for data that comes in several
     /// calls. Default 0.
     pub first: u64,
-    /// One class an image; for conditional models, and only for those.
+    /// The class of each image. Required by conditional models, refused by others.
     pub labels: Option<Vec<i64>>,
 }
 
@@ -128,7 +127,7 @@ pub struct ScoreOptions {
     /// Number of the first image in the stream of noise, for data that comes in several calls.
     /// Default 0.
     pub first: u64,
-    /// One class an image; for conditional models, and only for those.
+    /// The class of each image. Required by conditional models, refused by others.
     pub labels: Option<Vec<i64>>,
 }
 
@@ -169,13 +168,13 @@ impl ScoreOptions {
     }
 }
 
-/// The way from one latent to another.
+/// The path from one latent to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Interpolation {
     /// (1 − t)·a + t·b, as in the paper's figure 5.
     #[default]
     Linear,
-    /// Along the great circle through a and b, so that the norm does not sink in between.
+    /// Spherical interpolation (slerp), along the great circle through a and b: the norm does not decrease in between.
     Spherical,
 }

@@ -1,24 +1,24 @@
-//! What loading is at, and where its time went.
+//! Progress of loading, and the time that each step took.
 use crate::{GraphKind, Provider};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// What loading is at; see [`GlowBuilder::on_progress`](crate::GlowBuilder::on_progress).
+/// A step of loading; see [`GlowBuilder::on_progress`](crate::GlowBuilder::on_progress).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadStep {
-    /// The weights are being hashed, at the same time as what follows.
+    /// The weights are being hashed, in parallel with the following steps.
     Verifying,
     /// ONNX Runtime optimises the graphs for this machine.
     Preparing,
-    /// The sessions of a graph are being made, for this long already: told once a second. A TensorRT
-    /// engine that is not in the cache takes minutes.
+    /// The sessions of a graph are being created. Reported once a second, since a TensorRT engine that is not in
+    /// the cache takes minutes to build.
     Building {
         /// The graph.
         graph: GraphKind,
-        /// Time since this began.
+        /// Time since the start of this step.
         elapsed: Duration,
     },
     /// [`Provider::Auto`] goes on to its next choice, as this provider does not work here; see
@@ -29,15 +29,15 @@ pub enum LoadStep {
         /// Why it does not work.
         reason: String,
     },
-    /// An entry of the cache is damaged. It is removed, and made again.
+    /// An entry of the cache is damaged. It is removed and created again.
     CacheDamaged {
         /// The entry's folder.
         entry: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The sessions do not share one copy of the weights, since the temporary folder cannot be written: each
-    /// has its own, and loading goes on. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
+    /// The temporary folder cannot be written, so the sessions do not share the weights: each session has its own
+    /// copy. Loading continues. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
     NotShared {
         /// Why the folder cannot be written.
         reason: String,
@@ -50,7 +50,7 @@ pub enum LoadStep {
     Ready,
 }
 
-/// Where the time of loading went; see [`Glow::load_times`](crate::Glow::load_times).
+/// The time that each step of loading took; see [`Glow::load_times`](crate::Glow::load_times).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LoadTimes {

@@ -1,4 +1,4 @@
-//! What executes the graphs.
+//! Execution providers.
 mod registration;
 mod text;
 
@@ -7,7 +7,7 @@ pub use text::ParseProviderError;
 
 use glow_models::Precision;
 
-/// An execution provider: what executes a graph's nodes, on which device.
+/// An execution provider of ONNX Runtime: it runs the nodes of a graph on some kind of device.
 ///
 /// [`GlowBuilder::providers`](crate::GlowBuilder::providers) takes a list of them. Each node goes to the first
 /// that can run it, and every provider in the list must be usable: one that is not is an error
@@ -23,7 +23,7 @@ use glow_models::Precision;
 pub enum Provider {
     /// CUDA if that works, otherwise OpenVINO if this crate is built with it and the library has it,
     /// otherwise the CPU. It must be alone in its list. [`Glow::providers`](crate::Glow::providers) tells
-    /// which it came to, [`Glow::passed_over`](crate::Glow::passed_over) why not the ones before.
+    /// which one it chose, [`Glow::passed_over`](crate::Glow::passed_over) why it did not choose the ones before.
     Auto,
     /// ONNX Runtime's own kernels on the CPU.
     #[default]
