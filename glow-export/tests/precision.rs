@@ -100,7 +100,7 @@ fn single_file_graphs_compute_the_same() {
         assert!(Bundle::open(&inline).unwrap().manifest().is_inline());
         assert!(!inline.join("model.safetensors").exists());
         let [external, inline] = [&setup.out(), &inline].map(|folder| {
-            let options = glow_runtime::SampleOptions { seed: 5, ..Default::default() };
+            let options = glow_runtime::SampleOptions::new().seed(5);
             glow_runtime::Glow::load(folder).unwrap().sample(4, &options).unwrap()
         });
         assert_eq!(external, inline, "{precision}");

@@ -22,6 +22,7 @@ mod duration;
 mod fields;
 mod latent;
 mod legacy;
+pub mod onnx;
 mod optional;
 mod parameter_values;
 mod parameters;

@@ -140,7 +140,7 @@ fn every_pixel_of_100_real_images_comes_back() {
 #[test]
 fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
     let runtime = Glow::load(&frozen().bundle).unwrap();
-    let options = glow_runtime::SampleOptions { seed: 3, ..Default::default() };
+    let options = glow_runtime::SampleOptions::new().seed(3);
     let few = runtime.sample(3, &options).unwrap();
     let many = runtime.sample(40, &options).unwrap();
     for (few, many) in few.axis_iter(Axis(0)).zip(many.axis_iter(Axis(0))) {

@@ -3,102 +3,55 @@
 //! Its optimiser lays the weights of convolutions out anew for the CPU: left alone, every session has a
 //! copy of its own. Here each graph is optimised once, what comes out is written to a folder, equal
 //! tensors once, and any number of sessions use the mapping of that file in place.
-use crate::folders::TemporaryFolder;
+use super::cache;
 use crate::onnx::{ExternalTensor, external_tensors, relocate};
 use crate::session::{Model, SessionOptions};
 use crate::weights::{Constants, Weights};
 use crate::{Error, GraphKind};
 use ort::session::builder::PrepackedWeights;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 const WEIGHTS: &str = "weights.bin";
-/// Increased whenever the files mean something else.
-const VERSION: u32 = 1;
 /// Tensors begin on borders of this many bytes.
 const ALIGNMENT: u64 = 64;
-
-/// What the files in the cache are made of and for: the name of their folder.
-pub(crate) fn key<'a>(provider: &str, parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |part: &str| {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    };
-    add(&VERSION.to_string());
-    add(&cpu());
-    parts.into_iter().for_each(add);
-    let digest: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{provider}-{digest}")
-}
-
-/// What decides on the layout of weights.
-fn cpu() -> String {
-    let mut cpu = std::env::consts::ARCH.to_string();
-    #[cfg(target_arch = "x86_64")]
-    for (name, there) in [
-        ("avx", is_x86_feature_detected!("avx")),
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("avxvnni", is_x86_feature_detected!("avxvnni")),
-        ("avx512f", is_x86_feature_detected!("avx512f")),
-        ("avx512bw", is_x86_feature_detected!("avx512bw")),
-        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
-        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
-    ] {
-        if there {
-            cpu.extend([" ", name]);
-        }
-    }
-    cpu
-}
 
 /// One for each graph.
 pub(crate) type Models = Vec<(GraphKind, Model)>;
 
-fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Write { path: path.into(), source }
-}
-
-fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Read { path: path.into(), source }
-}
-
-/// The prepared graphs of `kinds`, from the cache or made now from those in the folder `source`.
+/// The graphs of `kinds` in the folder `source`, optimised, and kept as `entry` of the cache.
 ///
-/// Without a cache the files are in a temporary folder, which goes with the second value: sessions can
+/// Without an entry the files are in a temporary folder, which goes with the second value: sessions can
 /// be made until then.
-pub(crate) fn prepare(
+pub(crate) fn make(
     source: &Path,
     kinds: &[GraphKind],
     options: &SessionOptions,
-    cached: Option<&Path>,
-) -> Result<(Models, Option<TemporaryFolder>), Error> {
-    if let Some(folder) = cached
-        && folder.is_dir()
-    {
-        return Ok((open(folder, kinds, options)?, None));
-    }
-    let parent = match cached.and_then(Path::parent) {
+    entry: Option<&Path>,
+) -> Result<(Models, Option<TempDir>), Error> {
+    let parent = match entry.and_then(Path::parent) {
         Some(parent) => {
-            std::fs::create_dir_all(parent).map_err(writing(parent))?;
+            std::fs::create_dir_all(parent).map_err(Error::writing(parent))?;
+            cache::remove_abandoned(parent);
             parent.to_path_buf()
         }
         None => std::env::temp_dir(),
     };
-    let temporary = TemporaryFolder::new(&parent).map_err(writing(&parent))?;
-    write(source, kinds, options, temporary.path())?;
-    give_memory_back();
-    match cached {
-        Some(folder) => {
-            temporary.keep_as(folder).map_err(writing(folder))?;
-            Ok((open(folder, kinds, options)?, None))
+    let folder = cache::temporary(&parent).map_err(Error::writing(&parent))?;
+    write(source, kinds, options, folder.path())?;
+    if options.trim {
+        give_memory_back();
+    }
+    match entry {
+        Some(entry) => {
+            cache::keep(folder, entry).map_err(Error::writing(entry))?;
+            Ok((open(entry, kinds, options)?, None))
         }
-        None => Ok((open(temporary.path(), kinds, options)?, Some(temporary))),
+        None => Ok((open(folder.path(), kinds, options)?, Some(folder))),
     }
 }
 
@@ -107,21 +60,19 @@ pub(crate) fn prepare(
 fn give_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        unsafe extern "C" {
-            fn malloc_trim(pad: usize) -> std::ffi::c_int;
-        }
-        // SAFETY: glibc's own function, which may be called at any time from any thread.
-        unsafe { malloc_trim(0) };
+        // SAFETY: it may be called at any time from any thread.
+        unsafe { libc::malloc_trim(0) };
     }
 }
 
-fn open(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
+/// The optimised graphs of `kinds` in a folder.
+pub(crate) fn open(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
     let path = folder.join(WEIGHTS);
-    let weights = Arc::new(Weights::map(&path).map_err(reading(&path))?);
+    let weights = Arc::new(Weights::open(&path, options.map).map_err(Error::reading(&path))?);
     let prepacked = PrepackedWeights::new();
     let model = |&kind: &GraphKind| {
         let path = folder.join(kind.file());
-        let graph = std::fs::read(&path).map_err(reading(&path))?;
+        let graph = std::fs::read(&path).map_err(Error::reading(&path))?;
         let constants =
             Constants::new(&graph, &weights).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
         let prepacked = options.prepacking.then(|| prepacked.clone());
@@ -140,21 +91,21 @@ fn write(source: &Path, kinds: &[GraphKind], options: &SessionOptions, folder: &
         options
             .optimise(&graph, &optimised, constants)
             .map_err(|source| Error::Load { path: graph.clone(), source: source.into() })?;
-        let model = std::fs::read(&optimised).map_err(reading(&optimised))?;
+        let model = std::fs::read(&optimised).map_err(Error::reading(&optimised))?;
         let wrong = |reason| Error::Graph { path: optimised.clone(), reason };
         let tensors = external_tensors(&model).map_err(wrong)?;
         if number == 0 {
             // A graph without large constants has no such file.
-            OpenOptions::new().append(true).create(true).open(&weights).map_err(writing(&weights))?;
+            OpenOptions::new().append(true).create(true).open(&weights).map_err(Error::writing(&weights))?;
             known = tensors;
             continue;
         }
         let more = folder.join(constants);
         if !tensors.is_empty() {
-            let places = merge(&weights, &mut known, &more, &tensors).map_err(writing(&weights))?;
+            let places = merge(&weights, &mut known, &more, &tensors).map_err(Error::writing(&weights))?;
             let model = relocate(&model, |tensor| (WEIGHTS.into(), places[&tensor.name])).map_err(wrong)?;
-            std::fs::write(&optimised, model).map_err(writing(&optimised))?;
-            std::fs::remove_file(&more).map_err(writing(&more))?;
+            std::fs::write(&optimised, model).map_err(Error::writing(&optimised))?;
+            std::fs::remove_file(&more).map_err(Error::writing(&more))?;
         }
     }
     Ok(())
@@ -168,10 +119,8 @@ fn merge(
     tensors: &[ExternalTensor],
 ) -> io::Result<HashMap<String, u64>> {
     let outside = || io::Error::new(io::ErrorKind::InvalidData, "a tensor leaves its file");
-    let (old, new) = (Weights::map(weights), Weights::map(more)?);
-    // An empty file cannot be mapped, and holds nothing.
-    let old = old.ok();
-    let old: &[u8] = old.as_deref().unwrap_or_default();
+    let (old, new) = (Weights::open(weights, true)?, Weights::open(more, true)?);
+    let old: &[u8] = &old;
     fn bytes<'a>(file: &'a [u8], tensor: &ExternalTensor) -> Option<&'a [u8]> {
         let begin = usize::try_from(tensor.offset).ok()?;
         file.get(begin..begin.checked_add(usize::try_from(tensor.length).ok()?)?)
@@ -234,12 +183,5 @@ mod tests {
         let merged = std::fs::read(&weights).unwrap();
         assert_eq!((merged.len(), &merged[832..]), (1232, &[3; 400][..]));
         assert!(merge(&weights, &mut known, &more, &[tensor("beyond", 800, 4)]).is_err());
-    }
-
-    #[test]
-    fn keys_tell_their_parts_apart() {
-        let keys = [&["ab", "c"][..], &["a", "bc"], &["ab"]].map(|parts| key("cpu", parts.iter().copied()));
-        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
-        assert_eq!(keys[0], key("cpu", ["ab", "c"]));
     }
 }
