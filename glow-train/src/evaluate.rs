@@ -1,9 +1,9 @@
 //! Bits/dim of a model on a data set.
-use crate::data::{Batch, Dataset, Loader, LoaderOptions};
 use crate::error::TrainError;
 use crate::flow::Glow;
 use crate::input::{Inputs, Purpose};
 use crate::torch;
+use glow_data::{Batch, Dataset, Loader, LoaderOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Kind};

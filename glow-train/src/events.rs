@@ -4,7 +4,7 @@
 //! by their numbers in TensorFlow's `event.proto` and `summary.proto`.
 use crate::error::TrainError;
 use crate::metrics::append;
-use crate::tfrecord;
+use glow_data::tfrecord;
 use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! From batches to what the flow takes: x with its dequantisation noise, on the run's device.
-use crate::data::Batch;
 use crate::error::TrainError;
 use crate::flow::{dequantize, uniform_noise};
+use glow_data::Batch;
 use glow_models::Architecture;
 use tch::{Device, Kind, Tensor};
 

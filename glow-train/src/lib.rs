@@ -3,7 +3,6 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`flow`] | the model: every layer in both directions, with its log-determinant |
-//! | [`data`] | images as batches, decoded ahead on threads of their own |
 //! | [`trainer`] | one model in training: a step, a checkpoint |
 //! | [`evaluate`], [`sample`] | bits/dim on a data set, images drawn from a model: neither needs a trainer |
 //! | [`run`] | the loop over a run's folder: what is due when, and what stays when it ends |
@@ -11,8 +10,9 @@
 //! | [`device`] | CPU or CUDA, chosen at run time |
 //! | [`distributed`] | several processes that train one model |
 //!
+//! Images come from the crate `glow_data`.
+//!
 //! The program `glow-train` is a thin shell over [`run::train`] and [`evaluate::evaluate`].
-pub mod data;
 pub mod device;
 pub mod distributed;
 mod error;
@@ -25,7 +25,6 @@ pub mod optimizer;
 mod progress;
 pub mod run;
 pub mod sample;
-mod tfrecord;
 mod torch;
 pub mod trainer;
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const MODEL: &str = "--channels 1 --height 16 --width 16 --levels 2 --depth 1 --hidden 8 --batch-size 8 \
-                     --init-batch 32 --warmup 5 --log-every 1 --device cpu";
+                     --init-batch 32 --warmup 5steps --log-every 1 --device cpu";
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace()

@@ -12,12 +12,12 @@ mod validate;
 pub(crate) use folder::host;
 pub use folder::{LockedFolder, RunFolder};
 
-use crate::data::{self, Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::Trainer;
 use clock::Interval;
+use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use glow_models::{Checkpoint, CheckpointMeta, Config, Interval as Every, write_atomically};
 use journal::Journal;
 use std::path::Path;
@@ -62,7 +62,7 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
         classes: config.model.classes,
         attribute: config.data.attribute.clone(),
     };
-    let splits = data::open(&config.data.data.parse()?, shape, &options)?;
+    let splits = glow_data::open(&config.data.data.parse()?, shape, &options)?;
     let classes = splits.train.classes().len();
     if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });

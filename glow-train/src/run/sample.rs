@@ -3,7 +3,7 @@ use super::Run;
 use crate::error::TrainError;
 use crate::metrics::Metrics;
 use crate::sample::{Draw, sample};
-use glow_models::{Grid, GridLayout};
+use glow_data::{Grid, GridLayout};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;

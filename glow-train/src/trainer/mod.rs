@@ -5,7 +5,6 @@ mod figures;
 pub use checkpoint::{load_glow, load_parameters};
 pub use figures::Report;
 
-use crate::data::Batch;
 use crate::error::TrainError;
 use crate::evaluate;
 use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
@@ -13,6 +12,7 @@ use crate::input::{Inputs, Purpose};
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use crate::torch;
 use figures::{StepFigures, Sums};
+use glow_data::Batch;
 use glow_models::{Config, Plan, Training, Weights};
 use tch::{Device, Kind, Tensor};
 
