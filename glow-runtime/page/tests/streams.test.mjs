@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { centre, luma, reduce } from '../web/images/area.js';
+import { defaultCrop } from '../web/images/photo.js';
 import { Evaluator } from '../web/model/evaluate.js';
 import { latentsFile, lerp, slerp } from '../web/model/latents.js';
 import { normal, uniform } from '../web/model/random.js';
@@ -57,6 +58,20 @@ test('a photograph is cut and averaged as glow encode does it', async () => {
     for (let y = 0; y < h; y++) cut.set(pixels.subarray(((top + y) * width + left) * 3).subarray(0, w * 3), y * w * 3);
     assert.deepEqual([...reduce(cut, { height: h, width: w, channels: 3 }, 8, 8)], readAll(out)[0]);
   }
+});
+
+test('the part that preprocessing cuts out is that of the project', () => {
+  const cut = (crop, width, height, side) => {
+    const { left, top, ...size } = defaultCrop({ width, height }, { architecture: { width: side, height: side }, preprocessing: { crop } });
+    return [left, top, size.width, size.height];
+  };
+  // The faces of CelebA at half their size, and at their own.
+  assert.deepEqual(cut('6.7%,17.4%,85.4%,69.7%', 89, 109, 64), [6, 19, 76, 76]);
+  assert.deepEqual(cut('6.7%,17.4%,85.4%,69.7%', 178, 218, 64), [12, 38, 152, 152]);
+  assert.deepEqual(cut('', 89, 109, 64), [0, 10, 89, 89]);
+  assert.deepEqual(cut(undefined, 301, 100, 32), [100, 0, 100, 100]);
+  // Where that is too small for the model, the middle of all.
+  assert.deepEqual(cut('45%,45%,10%,10%', 100, 100, 32), [0, 0, 100, 100]);
 });
 
 test('gray is the luma of Rec. 601', () => {

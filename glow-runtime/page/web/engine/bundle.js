@@ -9,7 +9,7 @@
  * @property {import('../model/latents.js').LatentShape[]} latent_shapes
  * @property {string} precision
  * @property {string[]} [class_names]
- * @property {{crop?: {left: number, top: number, width: number, height: number}, background?: number[]}} [preprocessing]
+ * @property {{crop?: string, background?: string}} [preprocessing] a crop in percent, and #rrggbb behind what is transparent
  * @property {{step: number, bits_per_dim: number | null}} provenance
  * @property {Record<string, {bytes: number, sha256: string}>} files
  */

@@ -36,30 +36,33 @@ export async function decodePhoto(file, name, manifest) {
 }
 
 /**
- * The part that `glow encode` takes: what the model's preprocessing says, and of that the largest rectangle in the
- * middle with the model's aspect ratio.
+ * The part that `glow encode` takes: what the model's preprocessing cuts out, and of that the largest rectangle in
+ * the middle with the model's aspect ratio. The middle of the whole photograph where that is smaller than the model.
  * @param {{height: number, width: number}} photo
  * @param {Manifest} manifest
  * @returns {Rectangle}
  */
-export function defaultCrop(photo, { architecture, preprocessing }) {
+export function defaultCrop(photo, { architecture: { height, width }, preprocessing }) {
   const whole = { top: 0, left: 0, height: photo.height, width: photo.width };
-  return centre(percentOf(whole, preprocessing?.crop), architecture.height, architecture.width);
+  const cut = cutOut(whole, preprocessing?.crop);
+  return centre(cut.height < height || cut.width < width ? whole : cut, height, width);
 }
 
 /**
  * @param {Rectangle} whole
- * @param {{left: number, top: number, width: number, height: number} | undefined} crop in percent
+ * @param {string} [crop] "LEFT%,TOP%,WIDTH%,HEIGHT%"; empty for all of it
+ * @returns {Rectangle}
  */
-function percentOf(whole, crop) {
+function cutOut(whole, crop) {
   if (!crop) return whole;
-  const part = (/** @type {number} */ percent, /** @type {number} */ size) => Math.round((percent / 100) * size);
-  return {
-    top: part(crop.top, whole.height),
-    left: part(crop.left, whole.width),
-    height: part(crop.height, whole.height),
-    width: part(crop.width, whole.width),
+  const [left, top, width, height] = crop.split(',').map(parseFloat);
+  const span = (/** @type {number} */ begin, /** @type {number} */ length, /** @type {number} */ side) => {
+    const pixels = (/** @type {number} */ percent) => Math.round((percent / 100) * side);
+    const from = Math.min(pixels(begin), side - 1);
+    return { from, size: Math.min(Math.max(1, pixels(length)), side - from) };
   };
+  const [across, down] = [span(left, width, whole.width), span(top, height, whole.height)];
+  return { top: down.from, left: across.from, height: down.size, width: across.size };
 }
 
 /**
@@ -75,8 +78,7 @@ export function fitPhoto(photo, crop, { architecture, preprocessing }) {
   const context = canvas.getContext('2d', { willReadFrequently: true });
   if (!context) throw new Error('This browser gives no canvas for the photograph.');
   // What is transparent lies on the model's background.
-  const [r, g, b] = preprocessing?.background ?? [255, 255, 255];
-  context.fillStyle = `rgb(${r} ${g} ${b})`;
+  context.fillStyle = preprocessing?.background ?? '#ffffff';
   context.fillRect(0, 0, crop.width, crop.height);
   context.drawImage(photo, -crop.left, -crop.top);
   const { data } = context.getImageData(0, 0, crop.width, crop.height);
