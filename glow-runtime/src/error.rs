@@ -241,13 +241,17 @@ pub enum Error {
     },
     /// A file that does not hold an image.
     #[cfg(feature = "image")]
-    #[error("{path} cannot be decoded as an image")]
+    #[error("{path} cannot be used")]
     Decode {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: image::ImageError,
+        source: glow_data::ImageError,
     },
+    /// A folder of images that cannot be read.
+    #[cfg(feature = "image")]
+    #[error("the images cannot be read")]
+    Data(#[from] glow_data::DataError),
     /// An image that cannot be brought to the model's size.
     #[cfg(feature = "image")]
     #[error("{image} {misfit}")]
@@ -255,7 +259,7 @@ pub enum Error {
         /// The file, or the image's place in the batch.
         image: String,
         /// What is in the way.
-        misfit: glow_models::Misfit,
+        misfit: glow_data::Misfit,
     },
 }
 
