@@ -46,6 +46,16 @@ impl Tensors {
         Ok(&self.entry(name)?.shape)
     }
 
+    /// Channels of the image, of which the first squeeze makes four times as many: a vector has one number for
+    /// each of those.
+    pub fn image_channels(&self, vector: &str) -> Result<usize, ImportError> {
+        let shape = self.shape(vector)?;
+        let channels = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        channels.filter(|channels| channels % 4 == 0).map(|channels| channels / 4).ok_or_else(|| {
+            ImportError::tensor(vector, format!("has shape {shape:?}, no multiple of four channels"))
+        })
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry, ImportError> {
         self.entries.get(name).ok_or_else(|| ImportError::tensor(name, "is missing"))
     }
