@@ -1,7 +1,7 @@
 //! `glow-export import`: other implementations' checkpoints, and bundles, as checkpoints of `glow-train`.
 use anyhow::Result;
 use clap::Args;
-use glow_export::ImageSource;
+use glow_export::DataSpec;
 use glow_export::import::{Imported, Settings, Source, import};
 use glow_models::Architecture;
 use std::path::PathBuf;
@@ -65,9 +65,9 @@ pub struct ImportArguments {
     /// What stands in front of the names, if the file holds several models
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Images to tell bits/dim of (a folder, images:DIR, celeba:DIR or cifar10:DIR)
-    #[arg(long, value_name = "KIND:PATH")]
-    data: Option<ImageSource>,
+    /// Images to tell bits/dim of (KIND:PATH as for glow-train --data, or a folder of images)
+    #[arg(long, value_name = "KIND:PATH", value_parser = DataSpec::from_argument)]
+    data: Option<DataSpec>,
 }
 
 /// Imports, and says what the model is.

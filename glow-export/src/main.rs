@@ -3,7 +3,7 @@ mod import_command;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use glow_export::{ExportOptions, ImageSource, Precision, Quality, Report, Weights, export};
+use glow_export::{DataSpec, ExportOptions, Precision, Quality, Report, Weights, export};
 use import_command::ImportArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,10 +49,10 @@ struct Arguments {
     /// Number format of the coupling networks
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
-    /// Real images, like those of the training (a folder, images:DIR, celeba:DIR or cifar10:DIR): int8 is
-    /// calibrated on some, and every precision is measured on others
-    #[arg(long, value_name = "DATA", required_if_eq("precision", "int8"))]
-    calibrate: Option<ImageSource>,
+    /// Real images, like those of the training (KIND:PATH as for glow-train --data, or a folder of images):
+    /// int8 is calibrated on some, and every precision is measured on others
+    #[arg(long, value_name = "DATA", value_parser = DataSpec::from_argument, required_if_eq("precision", "int8"))]
+    calibrate: Option<DataSpec>,
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,

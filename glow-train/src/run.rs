@@ -1,13 +1,12 @@
 //! A run: the training loop over a folder with checkpoints, metrics and sample grids.
-use crate::data::{self, Batch, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use crate::error::TrainError;
 use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
+use glow_data::{Batch, Dataset, Grid, GridLayout, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use glow_models::{
-    Checkpoint, Config, Grid, GridLayout, Interval as Every, Training, Weights, remove_partial_files,
-    write_atomically,
+    Checkpoint, Config, Interval as Every, Training, Weights, remove_partial_files, write_atomically,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,7 +85,7 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
         classes: config.model.classes,
         attribute: config.data.attribute.clone(),
     };
-    let splits = data::open(&config.data.data.parse()?, shape, &options)?;
+    let splits = glow_data::open(&config.data.data.parse()?, shape, &options)?;
     let classes = splits.train.classes().len();
     if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });

@@ -1,11 +1,11 @@
 //! One model in training: its parameters, averages and optimiser, a step, a validation, a checkpoint.
-use crate::data::Batch;
 use crate::error::TrainError;
 use crate::flow::{
     Glow, Gradients, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels,
     uniform_noise,
 };
 use crate::optimizer::{Gradient, Optimizer, Rates};
+use glow_data::Batch;
 use glow_models::{
     Architecture, Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Plan, Role, Training, Weights,
 };

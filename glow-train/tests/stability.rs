@@ -1,6 +1,6 @@
 //! Numbers that are not finite never reach the parameters.
+use glow_data::Batch;
 use glow_models::{Architecture, Config, Coupling, Training};
-use glow_train::data::Batch;
 use glow_train::trainer::MAX_SKIPPED_IN_A_ROW;
 use glow_train::{TrainError, Trainer};
 use tch::Device;

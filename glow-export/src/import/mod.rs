@@ -23,7 +23,7 @@ pub use settings::Settings;
 
 use crate::reference::Reference;
 use crate::verify::Images;
-use crate::{ImageSource, Weights};
+use crate::{DataSpec, Weights};
 use glow_models::{
     Architecture, Bundle, Checkpoint, CheckpointMeta, Config, Group, MANIFEST_FILE, ParameterValues,
     Precision, thaw, write_atomically,
@@ -84,7 +84,7 @@ pub fn import(
     path: &Path,
     out: &Path,
     settings: Settings,
-    data: Option<&ImageSource>,
+    data: Option<&DataSpec>,
 ) -> Result<Imported, ImportError> {
     let (source, mapped, step) = read(path, settings)?;
     let architecture = mapped.params.architecture().clone();
@@ -263,10 +263,11 @@ fn round_trip(reference: &Reference) -> Result<f64, ImportError> {
 }
 
 /// Mean bits/dim of some of the images, with dequantisation noise, in float64.
-fn score(reference: &Reference, data: &ImageSource) -> Result<(f64, usize), ImportError> {
+fn score(reference: &Reference, data: &DataSpec) -> Result<(f64, usize), ImportError> {
     const IMAGES: usize = 32;
     let architecture = reference.architecture();
-    let (first, second) = data.draw(architecture, IMAGES, IMAGES)?;
+    let config = Config { model: architecture.clone(), ..Config::default() };
+    let (first, second) = crate::data::draw(data, &config, IMAGES, IMAGES)?;
     let score = |images: &Images| -> Vec<f64> {
         let noise = images.noise();
         (0..images.len())
