@@ -132,7 +132,7 @@ pub fn import(
 fn prove(
     checkpoint: &Path,
     averages: bool,
-    data: Option<&ImageSource>,
+    data: Option<&DataSpec>,
 ) -> Result<(f64, Option<(f64, usize)>), ImportError> {
     let checkpoint = Checkpoint::open(checkpoint)?;
     if averages {
@@ -211,7 +211,10 @@ fn read_file(path: &Path) -> Result<(Tensors, bool), ImportError> {
     }
     // A GraphDef begins with a node: field 1, of bytes.
     if start.first() == Some(&0x0a) {
-        return Ok((tensorflow::read_graph(path)?, false));
+        let graph = tensorflow::read_graph(path)?;
+        // A graph computes with constants of its own beside the weights.
+        graph.know_all(|_| true);
+        return Ok((graph, false));
     }
     Ok((pytorch::read(path)?, true))
 }

@@ -31,11 +31,12 @@ impl Tensors {
 
     /// Takes a prefix off the names that have it; the others stay.
     pub fn without_prefix(self, prefix: &str) -> Self {
-        let strip = |(name, entry): (String, Entry)| match name.strip_prefix(prefix) {
-            Some(rest) => (rest.to_string(), entry),
-            None => (name, entry),
+        let strip = |name: String| match name.strip_prefix(prefix) {
+            Some(rest) => rest.to_string(),
+            None => name,
         };
-        Self::new(self.entries.into_iter().map(strip).collect())
+        let entries = self.entries.into_iter().map(|(name, entry)| (strip(name), entry)).collect();
+        Self { entries, used: RefCell::new(self.used.into_inner().into_iter().map(strip).collect()) }
     }
 
     pub fn has(&self, name: &str) -> bool {
