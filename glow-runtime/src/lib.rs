@@ -6,7 +6,7 @@
 //! ```
 //! use glow_runtime::{EncodeOptions, Glow, SampleOptions, ScoreOptions};
 //!
-//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
@@ -85,7 +85,6 @@ mod options;
 mod prepared;
 mod provider;
 mod queue;
-mod random;
 mod score;
 mod session;
 mod weights;

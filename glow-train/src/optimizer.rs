@@ -204,12 +204,17 @@ mod tests {
             for step in 1..=3 {
                 let images = Tensor::randint_low(0, 256, [2, 8, 8, 3], (Kind::Uint8, Device::Cpu));
                 let x = dequantize(&architecture, &images, &Tensor::rand([2, 8, 8, 3], tch::kind::FLOAT_CPU));
-                let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };
-                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                let gradient = |x: &Tensor| {
+                    let mut gradients = Gradients::zeros(&parameters);
+                    let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };
+                    glow.gradient_into(x, None, weights, Memory::Autograd, &mut gradients).unwrap();
+                    gradients
+                };
+                let gradients = gradient(&x);
                 let g = values(&gradients.flat());
                 // What is not taken leaves nothing behind.
                 optimizer.step(Gradient::from(&gradients), step, 0.1, &Tensor::from(0.0f32));
-                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                let gradients = gradient(&x);
                 optimizer.step(Gradient::from(&gradients), step, 1e-3, &Tensor::from(0.5f32));
                 let polyak = rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
                 for ((number, average), g) in expected.iter_mut().zip(&mut average).zip(g) {

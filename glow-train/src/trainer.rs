@@ -6,6 +6,7 @@ use crate::flow::{
     uniform_noise,
 };
 use crate::optimizer::{Gradient, Optimizer, Rates};
+use glow_models::random::Purpose;
 use glow_models::{
     Architecture, Checkpoint, CheckpointMeta, Config, Group, Role, Schedule, Training, Weights,
 };
@@ -16,21 +17,8 @@ use tch::{Device, Kind, Tensor};
 /// Steps without a finite gradient, in a row, after which training stops.
 pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
 
-/// What noise a seed is for; keeps the streams apart.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    Initialisation = 1,
-    Step = 2,
-    Evaluation = 3,
-}
-
-/// A seed for one use, a function of the run's seed, the purpose and a counter (SplitMix64's mixing).
-fn seed(run: u64, purpose: Purpose, counter: u64) -> u64 {
-    let mut z = run ^ (purpose as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ counter.rotate_left(32);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+/// Why the flow cannot ask for labels here.
+const LABELLED: &str = "a model with classes gets labels";
 
 /// Means over the steps since the last report.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,9 +160,9 @@ impl Trainer {
         Self {
             config,
             device,
+            gradients: Gradients::zeros(&parameters),
             parameters,
             averages,
-            gradients: glow.zero_gradients(),
             glow,
             optimizer,
             train_images,
@@ -260,7 +248,7 @@ impl Trainer {
 
     /// Sets the actnorms from a batch, and the averages to the weights.
     pub fn initialise_actnorm(&mut self, batch: &Batch) {
-        let (x, _) = self.input(batch, seed(self.config.training.seed, Purpose::Initialisation, 0));
+        let (x, _) = self.input(batch, Purpose::TrainingNoise);
         self.glow.initialise_actnorm(&x);
         self.optimizer.reset_averages();
         self.actnorm_initialised = true;
@@ -274,12 +262,14 @@ impl Trainer {
     /// Loss or gradient were not finite for [`MAX_SKIPPED_IN_A_ROW`] steps in a row. On CUDA, where looking
     /// means waiting, that is noticed at a multiple of so many steps.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        let (x, labels) = self.input(batch, seed(self.config.training.seed, Purpose::Step, self.step));
+        let (x, labels) = self.input(batch, Purpose::TrainingNoise);
         let Training { weight_y, memory, clip_grad_norm, .. } = self.config.training;
         let n = batch.count as f64;
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
-        let encoded = self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients);
+        let differentiated =
+            self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients)?;
+        let encoded = differentiated.encoded;
         let gradient = Gradient::from(&self.gradients);
         tch::no_grad(|| {
             let sum = |t: &Tensor| t.sum(Kind::Double);
@@ -344,9 +334,8 @@ impl Trainer {
 
     /// Bits/dim of every image of a batch; `draw` picks the dequantization noise, the same at every call.
     pub fn bits_per_dim(&self, batch: &Batch, draw: u64, weights: Weights) -> Vec<f64> {
-        let counter = batch.first_image.wrapping_add(draw << 40);
-        let (x, labels) = self.input(batch, seed(self.config.training.seed, Purpose::Evaluation, counter));
-        let encoded = tch::no_grad(|| self.glow(weights).encode(&x, labels.as_ref()));
+        let (x, labels) = self.input(batch, Purpose::Noise { draw });
+        let encoded = tch::no_grad(|| self.glow(weights).encode(&x, labels.as_ref())).expect(LABELLED);
         let log_prob =
             Vec::<f64>::try_from(encoded.log_prob.to_kind(Kind::Double)).expect("one number an image");
         log_prob.into_iter().map(|log_prob| self.config.model.bits_per_dim(log_prob)).collect()
@@ -370,15 +359,14 @@ impl Trainer {
     /// Samples of the weights that the configuration says: uint8 [n, H, W, C], row-major. The same latents for a seed at
     /// every call; classes take turns where the model has them.
     pub fn sample(&self, n: usize, temperature: f64, seed: u64) -> Vec<u8> {
-        let like = Tensor::zeros([0], (Kind::Float, self.device));
         let classes = self.config.model.classes;
         let labels = (classes > 0).then(|| {
             let turns: Vec<i64> = (0..n).map(|i| (i % classes) as i64).collect();
             Tensor::from_slice(&turns).to_device(self.device)
         });
         let glow = self.glow(self.config.training.weights);
-        let eps = glow.latents(n, temperature, seed, &like);
-        let images = to_pixels(&self.config.model, &glow.decode(&eps, labels.as_ref()));
+        let eps = glow.latents(0..n as u64, temperature, seed, (Kind::Float, self.device));
+        let images = to_pixels(&self.config.model, &glow.decode(&eps, labels.as_ref()).expect(LABELLED));
         Vec::<u8>::try_from(images.flatten(0, -1).to_device(Device::Cpu)).expect("a flat tensor of bytes")
     }
 
@@ -409,12 +397,14 @@ impl Trainer {
         .map_err(|source| TrainError::Write { path: path.into(), source })
     }
 
-    /// A batch as the flow takes it: x [N, C, H, W] with noise of this seed, and labels.
-    fn input(&self, batch: &Batch, seed: u64) -> (Tensor, Option<Tensor>) {
+    /// A batch as the flow takes it: x [N, C, H, W] with the noise of each image's number, and labels.
+    fn input(&self, batch: &Batch, purpose: Purpose) -> (Tensor, Option<Tensor>) {
         let Architecture { height, width, channels, classes, .. } = self.config.model;
         let shape = [batch.count as i64, height as i64, width as i64, channels as i64];
         let images = self.on_device(Tensor::from_data_size(&batch.images, &shape, Kind::Uint8));
-        let noise = self.on_device(uniform_noise(&shape, seed));
+        let seed = self.config.training.seed;
+        let noise =
+            self.on_device(uniform_noise(&self.config.model, batch.count, seed, purpose, batch.first_image));
         let labels = (classes > 0).then(|| self.on_device(Tensor::from_slice(&batch.labels)));
         (dequantize(&self.config.model, &images, &noise), labels)
     }
