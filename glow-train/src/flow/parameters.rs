@@ -58,18 +58,21 @@ impl Parameters {
     }
 
     /// Parameters read with `bytes`, which gives each one's little-endian bytes (f32 or i64).
-    pub fn from_bytes<'a>(
+    ///
+    /// # Errors
+    /// Whatever `bytes` gives.
+    pub fn from_bytes<E>(
         architecture: &Architecture,
         device: Device,
         kind: Kind,
-        bytes: impl Fn(&Parameter) -> &'a [u8],
-    ) -> Self {
+        bytes: impl Fn(&Parameter) -> Result<Vec<u8>, E>,
+    ) -> Result<Self, E> {
         let list = architecture.parameters();
         let tensor = |parameter: &Parameter| {
-            in_place(parameter, tensor_from_bytes(parameter, bytes(parameter)), device, kind)
+            Ok(in_place(parameter, tensor_from_bytes(parameter, &bytes(parameter)?), device, kind))
         };
-        let tensors = list.iter().map(tensor).collect();
-        Self::gather(list, tensors)
+        let tensors = list.iter().map(tensor).collect::<Result<_, E>>()?;
+        Ok(Self::gather(list, tensors))
     }
 
     /// Copies the trained tensors into one buffer. `tensors` are in the order of `list`.
