@@ -164,7 +164,8 @@ impl Optimizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Glow, LossWeights, dequantize};
+    use crate::flow::{Glow, LossWeights, dequantize, uniform_noise};
+    use glow_models::random::Purpose;
     use glow_models::{Architecture, Memory};
     use tch::Device;
 
@@ -202,8 +203,10 @@ mod tests {
             let mut average = values(&averages.flat());
             parameters.require_grad();
             for step in 1..=3 {
-                let images = Tensor::randint_low(0, 256, [2, 8, 8, 3], (Kind::Uint8, Device::Cpu));
-                let x = dequantize(&architecture, &images, &Tensor::rand([2, 8, 8, 3], tch::kind::FLOAT_CPU));
+                let noise =
+                    |image| uniform_noise(&architecture, 2, 0, Purpose::TrainingNoise, 2 * step + image);
+                let images = (noise(1000) * 256).to_kind(Kind::Uint8);
+                let x = dequantize(&architecture, &images, &noise(0));
                 let gradient = |x: &Tensor| {
                     let mut gradients = Gradients::zeros(&parameters);
                     let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };

@@ -1,11 +1,12 @@
 //! Properties of the flow: inverse ∘ forward is the identity, the log-determinant is autograd's, the
 //! initialisation normalises, in every variant.
+mod support;
+
 use glow_models::random::Purpose;
 use glow_models::{Architecture, Coupling, Permutation};
 use glow_train::flow::{Glow, Parameters, dequantize, uniform_noise};
+use support::{labels, perturbed, random_x};
 use tch::{Device, Kind, Tensor};
-
-const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
 fn tiny() -> Architecture {
     Architecture { height: 4, width: 4, channels: 1, levels: 2, depth: 2, hidden: 6, ..Default::default() }
@@ -32,37 +33,13 @@ fn variants(base: &Architecture) -> Vec<Architecture> {
     variants
 }
 
-/// Parameters as training might leave them: nothing is at its initial zero.
-fn perturbed(architecture: &Architecture, kind: Kind, weight_noise: f64) -> Parameters {
-    // Small tensors: threads that wait for each other would only slow the test, beside others badly.
-    tch::set_num_threads(1);
-    let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
-    for (parameter, mut tensor) in parameters.trained() {
-        let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
-        let scale = if weight { weight_noise } else { weight_noise / 4.0 };
-        let noise = Tensor::randn(tensor.size(), (kind, Device::Cpu)) * scale;
-        tensor.copy_(&(tensor.copy() + noise));
-    }
-    parameters
-}
-
-fn labels(architecture: &Architecture, n: i64) -> Option<Tensor> {
-    let classes = architecture.classes as i64;
-    (classes > 0).then(|| Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(classes))
-}
-
-fn random_x(architecture: &Architecture, n: i64) -> Tensor {
-    let shape = [n, architecture.height as i64, architecture.width as i64, architecture.channels as i64];
-    (Tensor::rand(shape, DOUBLE) - 0.5).permute([0, 3, 1, 2])
-}
-
 #[test]
 fn decoding_undoes_encoding_in_every_variant() {
     for levels in 1..=4 {
         let base = Architecture { height: 16, width: 32, channels: 3, levels, ..tiny() };
         for architecture in variants(&base) {
-            let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2));
-            let (x, labels) = (random_x(&architecture, 2), labels(&architecture, 2));
+            let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2, 0.05));
+            let (x, labels) = (random_x(&architecture, 2, Kind::Double), labels(&architecture, 2));
             let encoded = glow.encode(&x, labels.as_ref()).unwrap();
             let back = glow.decode(&encoded.eps, labels.as_ref()).unwrap();
             let error = (&back - &x).abs().max().double_value(&[]);
@@ -83,9 +60,9 @@ fn decoding_undoes_encoding_in_every_variant() {
 #[test]
 fn log_prob_agrees_with_the_jacobian_of_autograd() {
     for architecture in variants(&tiny()) {
-        let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2));
+        let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.2, 0.05));
         let labels = labels(&architecture, 1);
-        let x = random_x(&architecture, 1).contiguous().set_requires_grad(true);
+        let x = random_x(&architecture, 1, Kind::Double).contiguous().set_requires_grad(true);
         let encoded = glow.encode(&x, labels.as_ref()).unwrap();
         let flat = Tensor::cat(&encoded.eps.iter().map(|eps| eps.reshape([-1])).collect::<Vec<_>>(), 0);
         let dims = architecture.dims() as i64;
@@ -118,7 +95,7 @@ fn initialisation_gives_every_actnorm_mean_0_and_deviation_1() {
     };
     let parameters = Parameters::initial(&architecture, 0, Device::Cpu, Kind::Double);
     let glow = Glow::new(&architecture, &parameters);
-    let x = random_x(&architecture, 64) * 0.1 + 0.3;
+    let x = random_x(&architecture, 64, Kind::Double) * 0.1 + 0.3;
     glow.initialise_actnorm(&x);
     let eps = glow.encode(&x, None).unwrap().eps.remove(0);
     let axes: &[i64] = &[0, 2, 3];
@@ -164,9 +141,10 @@ fn decoding_undoes_encoding_in_single_precision() {
             coupling: Coupling::Affine,
             ..tiny()
         };
-        let parameters = perturbed(&architecture, Kind::Float, 0.02);
+        let parameters = perturbed(&architecture, Kind::Float, 0.02, 0.005);
         let glow = Glow::new(&architecture, &parameters);
-        let images = (Tensor::rand([4, 32, 32, 3], (Kind::Float, Device::Cpu)) * 255).to_kind(Kind::Uint8);
+        let images = (random_x(&architecture, 4, Kind::Float).permute([0, 2, 3, 1]) + 0.5) * 256;
+        let images = images.to_kind(Kind::Uint8);
         let x = dequantize(
             &architecture,
             &images,

@@ -1,44 +1,25 @@
 //! Gradients agree with autograd however much of the forward pass is kept; bfloat16 networks stay
 //! invertible.
+mod support;
+
 use glow_models::{Architecture, Coupling, Memory, NetworkPrecision, Permutation};
 use glow_train::flow::{Differentiated, Encoded, Glow, Gradients, LossWeights, Parameters};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tch::{Device, Kind, Tensor};
-
-/// libtorch's generator is one for all threads; a test that holds this has it for itself.
-static GENERATOR: Mutex<()> = Mutex::new(());
-
-fn alone_with_the_generator() -> MutexGuard<'static, ()> {
-    let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::manual_seed(1);
-    // Small tensors: threads that wait for each other would only slow the test, beside others badly.
-    tch::set_num_threads(1);
-    guard
-}
+use support::{labels, perturbed, random_x};
+use tch::{Kind, Tensor};
 
 const WEIGHTS: LossWeights = LossWeights { log_prob: -1e-3, label_bits: 0.2 };
 
 /// Parameters away from their initial zeros, as far as training takes them where `noise` is 0.02.
-fn perturbed(architecture: &Architecture, kind: Kind, noise: f64) -> Parameters {
-    let parameters = Parameters::initial(architecture, 3, Device::Cpu, kind);
-    for (parameter, mut tensor) in parameters.trained() {
-        let weight = parameter.name.ends_with("weight") && !parameter.name.contains("permutation");
-        let noise =
-            Tensor::randn(tensor.size(), (kind, Device::Cpu)) * if weight { noise } else { noise / 3.0 };
-        tensor.copy_(&(tensor.copy() + noise));
-    }
+fn parameters(architecture: &Architecture, kind: Kind, noise: f64) -> Parameters {
+    let parameters = perturbed(architecture, kind, noise, noise / 3.0);
     // Activations of the size that they have in training.
-    let (x, _) = input(architecture, 16, kind);
-    Glow::new(architecture, &parameters).initialise_actnorm(&x);
+    Glow::new(architecture, &parameters).initialise_actnorm(&random_x(architecture, 16, kind));
     parameters.require_grad();
     parameters
 }
 
-fn input(architecture: &Architecture, n: i64, kind: Kind) -> (Tensor, Option<Tensor>) {
-    let Architecture { height, width, channels, classes, .. } = *architecture;
-    let x = Tensor::rand([n, height as i64, width as i64, channels as i64], (kind, Device::Cpu)) - 0.5;
-    let labels = Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(classes.max(1) as i64);
-    (x.permute([0, 3, 1, 2]), (classes > 0).then_some(labels))
+fn input(architecture: &Architecture, n: usize, kind: Kind) -> (Tensor, Option<Tensor>) {
+    (random_x(architecture, n, kind), labels(architecture, n))
 }
 
 /// ‖a − b‖ / ‖b‖ over all parameters together, and the same parameter by parameter at its worst.
@@ -89,7 +70,7 @@ fn by_autograd(
 }
 
 fn same_gradient(architecture: &Architecture, kind: Kind, noise: f64, tolerance: f64) {
-    let parameters = perturbed(architecture, kind, noise);
+    let parameters = parameters(architecture, kind, noise);
     let glow = Glow::new(architecture, &parameters);
     let (x, labels) = input(architecture, 4, kind);
     let (expected, by_x, by_autograd) = by_autograd(architecture, &parameters, &x, labels.as_ref());
@@ -114,7 +95,6 @@ fn same_gradient(architecture: &Architecture, kind: Kind, noise: f64, tolerance:
 
 #[test]
 fn gradients_agree_with_autograd_in_every_variant_in_double() {
-    let _alone = alone_with_the_generator();
     let base = Architecture { height: 8, width: 16, levels: 3, depth: 2, hidden: 6, ..Default::default() };
     for permutation in Permutation::ALL {
         for coupling in Coupling::ALL {
@@ -134,7 +114,6 @@ fn gradients_agree_with_autograd_in_every_variant_in_double() {
 /// other side; in a model as small as this, that one unit is worth 1e-3 of the gradient.
 #[test]
 fn gradients_agree_with_autograd_in_fp32() {
-    let _alone = alone_with_the_generator();
     for coupling in Coupling::ALL {
         let base = Architecture { height: 16, width: 16, depth: 8, hidden: 32, ..Default::default() };
         same_gradient(&Architecture { coupling, ..base }, Kind::Float, 0.02, 1e-4);
@@ -143,7 +122,6 @@ fn gradients_agree_with_autograd_in_fp32() {
 
 #[test]
 fn levels_and_discretisation_make_up_log_prob() {
-    let _alone = alone_with_the_generator();
     let architecture = Architecture {
         height: 16,
         width: 16,
@@ -153,7 +131,7 @@ fn levels_and_discretisation_make_up_log_prob() {
         n_bits: 5,
         ..Default::default()
     };
-    let glow = Glow::new(&architecture, &perturbed(&architecture, Kind::Double, 0.1));
+    let glow = Glow::new(&architecture, &parameters(&architecture, Kind::Double, 0.1));
     let encoded = glow.encode(&input(&architecture, 3, Kind::Double).0, None).unwrap();
     assert_eq!(encoded.level_log_prob.len(), 3);
     let sum: Tensor = encoded.level_log_prob.iter().sum();
@@ -164,11 +142,10 @@ fn levels_and_discretisation_make_up_log_prob() {
 /// The network may be as coarse as it likes: both directions evaluate the same one.
 #[test]
 fn networks_in_bf16_decode_what_they_encoded_and_give_nearly_the_same_likelihood() {
-    let _alone = alone_with_the_generator();
     for coupling in Coupling::ALL {
         let architecture =
             Architecture { height: 16, width: 16, depth: 4, hidden: 32, coupling, ..Default::default() };
-        let parameters = perturbed(&architecture, Kind::Float, 0.02);
+        let parameters = parameters(&architecture, Kind::Float, 0.02);
         let (x, _) = input(&architecture, 4, Kind::Float);
         let fp32 = Glow::new(&architecture, &parameters);
         let bf16 = Glow::in_precision(&architecture, &parameters, NetworkPrecision::Bf16);

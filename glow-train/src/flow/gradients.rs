@@ -31,7 +31,7 @@ impl Gradients {
     pub fn zeros(parameters: &Parameters) -> Self {
         let flat = parameters.flat().zeros_like();
         let mut begin = 0;
-        let part = |tensor: Tensor| {
+        let mut part = |tensor: Tensor| {
             let length = tensor.numel() as i64;
             let part = flat.narrow(0, begin, length).view(tensor.size().as_slice());
             begin += length;

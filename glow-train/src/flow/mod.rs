@@ -36,6 +36,8 @@ mod prior;
 mod rows;
 mod squeeze;
 mod step;
+#[cfg(test)]
+mod tests;
 mod zeros_conv;
 
 pub use backward::{Differentiated, LossWeights};

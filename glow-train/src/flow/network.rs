@@ -228,6 +228,7 @@ fn through_relu(g: Tensor, output: &Tensor) -> Tensor {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::gradients::differentiate;
+    use super::super::tests::normal;
     use super::*;
     use glow_models::{Architecture, Coupling};
     use tch::Device;
@@ -261,8 +262,8 @@ pub(super) mod tests {
                 ..Default::default()
             };
             let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Double);
-            for (_, mut tensor) in parameters.trained() {
-                tensor.copy_(&(Tensor::randn(tensor.size(), options) * 0.3));
+            for (number, (_, mut tensor)) in (0..).zip(parameters.trained()) {
+                tensor.copy_(&(normal(&tensor.size(), number) * 0.3));
             }
             parameters.require_grad();
             let name = "level0.step00.coupling";
@@ -273,12 +274,12 @@ pub(super) mod tests {
                     * column((get(&format!("{norm}.logs")) * 3.0).exp())
             };
 
-            let x = Tensor::randn([2, 6, 4, 6], options).set_requires_grad(true);
+            let x = normal(&[2, 6, 4, 6], 101).set_requires_grad(true);
             let hidden = scaled(literal(&x, &get("conv1.weight")), "conv1.actnorm").relu();
             let hidden = hidden.conv2d(&get("conv2.weight"), None::<Tensor>, 1, 0, 1, 1);
             let hidden = scaled(hidden, "conv2.actnorm").relu();
             let expected = scaled(literal(&hidden, &get("conv3.weight")), "conv3");
-            let g = Tensor::randn(expected.size(), options);
+            let g = normal(&expected.size(), 102);
             let all = Slots::new(&parameters, parameters.trained().map(|(parameter, _)| &parameter.name));
             let mut by_autograd = Gradients::zeros(&parameters);
             let loss = (&expected * &g).sum(Kind::Double);

@@ -120,13 +120,13 @@ pub(super) fn one_by_one(matrix: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::normal;
     use super::*;
 
     /// ⟨patches(x), y⟩ = ⟨x, fold(y)⟩.
     #[test]
     fn fold_is_the_adjoint_of_patches() {
-        let options = (Kind::Double, Device::Cpu);
-        let (x, y) = (Tensor::randn([2, 4, 6, 3], options), Tensor::randn([2, 24, 27], options));
+        let (x, y) = (normal(&[2, 4, 6, 3], 0), normal(&[2, 24, 27], 1));
         let difference =
             (patches(&x) * &y).sum(Kind::Double) - (x * fold(&y, [2, 4, 6, 3])).sum(Kind::Double);
         assert!(difference.abs().double_value(&[]) < 1e-10);
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn both_ways_to_multiply_agree() {
-        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
-        let (x, matrix, bias) = (random(&[24, 5]), random(&[7, 5]), random(&[7]));
+        let random = |shape: &[i64], number| normal(shape, number).to_kind(Kind::Float);
+        let (x, matrix, bias) = (random(&[24, 5], 0), random(&[7, 5], 1), random(&[7], 2));
         let double = |t: &Tensor| t.to_kind(Kind::Double);
         let fp32 = product(&x, &matrix, Some(&bias), [2, 3, 4]);
         let fp64 = product(&double(&x), &double(&matrix), Some(&double(&bias)), [2, 3, 4]);

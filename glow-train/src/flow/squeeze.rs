@@ -31,8 +31,8 @@ pub(super) fn halves(z: &Tensor) -> (Tensor, Tensor) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::normal;
     use super::*;
-    use tch::{Device, Kind};
 
     #[test]
     fn channels_are_ordered_original_then_row_then_column() {
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn unsqueeze_undoes_squeeze() {
-        let x = Tensor::randn([2, 3, 4, 8], (Kind::Float, Device::Cpu));
+        let x = normal(&[2, 3, 4, 8], 0);
         assert_eq!(unsqueeze(&squeeze(&x)), x);
     }
 }
