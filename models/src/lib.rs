@@ -23,12 +23,14 @@ mod config;
 mod fields;
 mod grid;
 mod latent;
+mod parameter_values;
 mod parameters;
 mod pixels;
 pub mod protobuf;
 pub mod random;
 mod tensor_file;
 mod tensors;
+mod thaw;
 mod training;
 
 pub use architecture::{
@@ -45,10 +47,12 @@ pub use config::{Config, ConfigError, Data, preset_names};
 pub use fields::Field;
 pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
+pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Init, Parameter, Role, RotationPart};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
+pub use thaw::{ThawError, thaw};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};
