@@ -12,7 +12,7 @@ fn unconditional() -> PathBuf {
 
 /// One like it that is conditional on three classes.
 fn conditional() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conditional-bundle")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tests/conditional-bundle")
 }
 
 /// A bundle to change.
