@@ -1,7 +1,7 @@
 //! Bits/dim of an image is its own: the same in every batch, and the same in every version.
+use glow_data::Batch;
 use glow_models::{Architecture, Config, Coupling, Training, Weights};
 use glow_train::Trainer;
-use glow_train::data::Batch;
 use tch::Device;
 
 const IMAGES: u64 = 12;
@@ -18,7 +18,7 @@ fn trainer() -> Trainer {
         coupling: Coupling::Affine,
         ..Default::default()
     };
-    let training = Training { lr: 1e-3, warmup_epochs: 0.0, seed: 5, ..Default::default() };
+    let training = Training { lr: 1e-3, warmup: None, seed: 5, ..Default::default() };
     let mut trainer =
         Trainer::new(Config { model, training, ..Default::default() }, 100, Device::Cpu).unwrap();
     trainer.initialise_actnorm(&batch(0, IMAGES));

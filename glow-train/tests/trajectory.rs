@@ -1,9 +1,9 @@
 //! Ten steps of training, from the initialisation from data on, against an independent implementation in
 //! PyTorch, `benches/peers/trajectory.py`, in float64. The file says how to make its values again.
+use glow_data::Batch;
 use glow_models::random::Purpose;
 use glow_models::{Architecture, Config, Coupling, Permutation, Training};
 use glow_train::Trainer;
-use glow_train::data::Batch;
 use glow_train::flow::uniform_noise;
 use std::path::Path;
 use tch::Device;
@@ -31,7 +31,7 @@ fn cases() -> [Case; 2] {
 fn trainer(model: &Architecture) -> Trainer {
     // Small tensors: threads that wait for each other would only slow the test.
     tch::set_num_threads(1);
-    let training = Training { lr: 1e-3, beta2: 0.99, warmup_epochs: 0.0, seed: 7, ..Default::default() };
+    let training = Training { lr: 1e-3, beta2: Some(0.99), warmup: None, seed: 7, ..Default::default() };
     let config = Config { model: model.clone(), training, ..Default::default() };
     Trainer::new(config, 1000, Device::Cpu).unwrap()
 }
