@@ -11,8 +11,35 @@ use tch::Device;
 const STEPS: u64 = 10;
 const IMAGES: u64 = 16;
 
-/// A name, a model, and each step's bits/dim and gradient norm.
-type Case = (&'static str, Architecture, [(f64, f64); STEPS as usize]);
+/// Bits/dim of the batch before a step, and the gradient's Euclidean norm.
+type Trajectory = [(f64, f64); STEPS as usize];
+
+const ADDITIVE: Trajectory = [
+    (5.251174513, 1.230103976),
+    (5.261056030, 1.323830544),
+    (5.249142983, 1.253506326),
+    (5.238913075, 1.244350767),
+    (5.243758822, 1.282520415),
+    (5.222202326, 1.248169129),
+    (5.225540369, 1.267459356),
+    (5.209347585, 1.238973513),
+    (5.197507354, 1.258855590),
+    (5.191735780, 1.240266776),
+];
+const AFFINE: Trajectory = [
+    (7.428369058, 3.788051060),
+    (7.433423622, 3.877762554),
+    (7.410578678, 3.632690365),
+    (7.391493470, 3.418794775),
+    (7.381089745, 3.326182345),
+    (7.357320946, 3.148313432),
+    (7.342225196, 3.051670694),
+    (7.319764270, 2.830148511),
+    (7.297946741, 2.648789845),
+    (7.279246823, 2.531570035),
+];
+
+type Case = (&'static str, Architecture, Trajectory);
 
 fn cases() -> [Case; 2] {
     let base = Architecture { height: 8, width: 8, levels: 2, depth: 2, hidden: 8, ..Default::default() };
@@ -25,7 +52,7 @@ fn cases() -> [Case; 2] {
         n_bits: 5,
         ..base
     };
-    [("additive", additive, [(0.0, 0.0); 10]), ("affine", affine, [(0.0, 0.0); 10])]
+    [("additive", additive, ADDITIVE), ("affine", affine, AFFINE)]
 }
 
 fn trainer(model: &Architecture) -> Trainer {
@@ -65,6 +92,7 @@ fn ten_steps_are_those_of_an_independent_implementation() {
         for (step, (actual, expected)) in actual.iter().zip(expected).enumerate() {
             let off = ((actual.0 - expected.0) / expected.0).abs();
             let off_norm = ((actual.1 - expected.1) / expected.1).abs();
+            // What fp32 makes of it: 2e-6 and 2e-4, in PyTorch as well.
             assert!(off < 1e-5 && off_norm < 1e-3, "{name}, step {step}: {actual:?} for {expected:?}");
         }
     }
