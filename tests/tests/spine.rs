@@ -40,7 +40,7 @@ fn trained(config: Config, steps: usize) -> (Trainer, Splits) {
     let mut trainer = Trainer::new(config, splits.train.len(), Device::Cpu).unwrap();
     let mut loader =
         Loader::new(splits.train.clone(), &LoaderOptions { batch_size: 64, ..Default::default() }).unwrap();
-    trainer.initialise_actnorm(&loader.next().unwrap().unwrap());
+    trainer.initialise_actnorm(&loader.next().unwrap().unwrap()).unwrap();
     let options = LoaderOptions { batch_size: 16, ..Default::default() };
     for batch in Loader::new(splits.train.clone(), &options).unwrap().take(steps) {
         trainer.step(&batch.unwrap()).unwrap();
@@ -99,7 +99,7 @@ fn decoding_undoes_encoding_on_trained_models() {
         let model = &trainer.config().model;
         let images = Tensor::from_data_size(&batch.images, &[32, 32, 32, 1], Kind::Uint8);
         let x = dequantize(model, &images, &uniform_noise(model, 32, 1, Purpose::Noise { draw: 0 }, 0));
-        let glow = trainer.glow(Weights::Raw);
+        let glow = trainer.glow(Weights::Raw).unwrap();
         let encoded = tch::no_grad(|| glow.encode(&x, None)).unwrap();
         let error = (glow.decode(&encoded.eps, None).unwrap() - &x).abs().max().double_value(&[]);
         assert!(error <= 1e-4, "{error} at {levels} levels");
