@@ -30,6 +30,7 @@ mod parameters;
 mod pixels;
 mod plan;
 mod presets;
+mod pretrained;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
@@ -37,13 +38,13 @@ mod thaw;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
-pub use atomic::{remove_partial_files, write_atomically};
+pub use atomic::{link_atomically, remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
 pub use celeba::{CelebaAttributes, CelebaError};
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};
 pub use duration::{Duration, DurationError};
 pub use fields::Field;
@@ -54,6 +55,7 @@ pub use parameters::{Dtype, Parameter, Role};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use plan::{Interval, Plan};
 pub use presets::preset_names;
+pub use pretrained::{Pretrained, PretrainedError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
