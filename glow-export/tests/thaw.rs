@@ -1,7 +1,7 @@
 //! A thawed bundle computes what the checkpoint did that it was frozen from.
 mod support;
 
-use glow_export::{ExportOptions, ImageSource, Precision, Reference, Weights, export};
+use glow_export::{DataKind, DataSpec, ExportOptions, Precision, Reference, Weights, export};
 use glow_models::{
     Architecture, Bundle, Checkpoint, CheckpointMeta, Config, Coupling, Dtype, Group, ParameterValues,
     Permutation, Role, ThawError, thaw, write_atomically,
@@ -142,7 +142,7 @@ fn narrower_formats_thaw_to_their_rounded_weights() {
             let folder = tempfile::tempdir().unwrap();
             let photos = folder.path().join("photos");
             support::write_images(&photos, &architecture, 12);
-            let images = Some(ImageSource::Folder(photos));
+            let images = Some(DataSpec { kind: DataKind::Images, path: photos });
             let options = ExportOptions { precision, images, verify: false, ..Default::default() };
             let (reference, bundle) = frozen(&architecture, options, folder.path());
             differences(&reference, &evaluated(&thaw(&bundle).unwrap(), folder.path()))

@@ -16,18 +16,16 @@
 mod architecture;
 mod atomic;
 mod bundle;
-mod celeba;
 mod checkpoint;
 mod config;
 mod duration;
 mod fields;
-mod grid;
 mod latent;
 mod legacy;
+pub mod onnx;
 mod optional;
 mod parameter_values;
 mod parameters;
-mod pixels;
 mod plan;
 mod presets;
 mod pretrained;
@@ -43,16 +41,13 @@ pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
-pub use celeba::{CelebaAttributes, CelebaError};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};
 pub use duration::{Duration, DurationError};
 pub use fields::Field;
-pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
 pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
-pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
 pub use plan::{Interval, Plan};
 pub use presets::preset_names;
 pub use pretrained::{Pretrained, PretrainedError};

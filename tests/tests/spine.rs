@@ -1,10 +1,10 @@
 //! From real photographs to a frozen model and back: the trainer, the exporter and the runtime agree.
+use glow_data::{Batch, Loader, LoaderOptions, Splits};
 use glow_export::ExportOptions;
 use glow_models::{Checkpoint, Config, Precision, Weights};
 use glow_runtime::Glow;
 use glow_tests::{checkout, faces, run, stdout};
 use glow_train::Trainer;
-use glow_train::data::{Batch, Loader, LoaderOptions, Splits};
 use glow_train::flow::{dequantize, uniform_noise};
 use glow_train::run::open_data;
 use glow_train::trainer::load_parameters;
@@ -39,7 +39,7 @@ fn trained(config: Config, steps: usize) -> (Trainer, Splits) {
     let mut trainer = Trainer::new(config, splits.train.len(), Device::Cpu).unwrap();
     let mut loader =
         Loader::new(splits.train.clone(), &LoaderOptions { batch_size: 64, ..Default::default() }).unwrap();
-    trainer.initialise_actnorm(&loader.next().unwrap().unwrap());
+    trainer.initialise_actnorm(&loader.next().unwrap().unwrap()).unwrap();
     let options = LoaderOptions { batch_size: 16, ..Default::default() };
     for batch in Loader::new(splits.train.clone(), &options).unwrap().take(steps) {
         trainer.step(&batch.unwrap()).unwrap();
@@ -98,7 +98,7 @@ fn decoding_undoes_encoding_on_trained_models() {
         let model = &trainer.config().model;
         let images = Tensor::from_data_size(&batch.images, &[32, 32, 32, 1], Kind::Uint8);
         let x = dequantize(model, &images, &uniform_noise(&[32, 32, 32, 1], 1));
-        let glow = trainer.glow(Weights::Raw);
+        let glow = trainer.glow(Weights::Raw).unwrap();
         let encoded = tch::no_grad(|| glow.encode(&x, None));
         let error = (glow.decode(&encoded.eps, None) - &x).abs().max().double_value(&[]);
         assert!(error <= 1e-4, "{error} at {levels} levels");
@@ -140,7 +140,7 @@ fn every_pixel_of_100_real_images_comes_back() {
 #[test]
 fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
     let runtime = Glow::load(&frozen().bundle).unwrap();
-    let options = glow_runtime::SampleOptions { seed: 3, ..Default::default() };
+    let options = glow_runtime::SampleOptions::new().seed(3);
     let few = runtime.sample(3, &options).unwrap();
     let many = runtime.sample(40, &options).unwrap();
     for (few, many) in few.axis_iter(Axis(0)).zip(many.axis_iter(Axis(0))) {
@@ -153,7 +153,7 @@ fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
 fn python_reads_bundles_of_every_precision_and_agrees() {
     let frozen = frozen();
     let folder = tempfile::tempdir().unwrap();
-    let photographs = glow_export::ImageSource::Folder(faces());
+    let photographs = glow_data::DataSpec { kind: glow_data::DataKind::Images, path: faces() };
     for (precision, inline) in [
         (Precision::Fp32, false),
         (Precision::Fp16, false),

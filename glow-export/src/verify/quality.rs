@@ -106,7 +106,7 @@ fn measure(glow: &Glow, fp32: Option<&Glow>, images: Option<&Images>) -> Result<
         None => {
             let n = 4 * count(architecture);
             let labels = super::inputs::labels(architecture, n);
-            let options = SampleOptions { labels: labels.clone(), seed: 1, ..Default::default() };
+            let options = SampleOptions::new().labels(labels.clone()).seed(1);
             Images { pixels: fp32.unwrap_or(glow).sample(n, &options)?, labels }
         }
     };
