@@ -6,7 +6,7 @@
 //! ```
 //! use glow_runtime::{EncodeOptions, Glow, SampleOptions, ScoreOptions};
 //!
-//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
@@ -94,7 +94,6 @@ mod ports;
 mod progress;
 mod provider;
 mod queue;
-mod random;
 mod registration;
 mod scheduler;
 mod score;
