@@ -1,7 +1,8 @@
 //! What can go wrong in a run.
 use crate::device::DeviceError;
+use crate::flow::MissingLabels;
 use glow_data::DataError;
-use glow_models::{Architecture, CheckpointError, Config, ConfigError};
+use glow_models::{Architecture, CheckpointError, Config, ConfigError, PretrainedError};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -22,6 +23,12 @@ pub enum TrainError {
     /// A checkpoint cannot be used.
     #[error("cannot go on from the checkpoint")]
     Checkpoint(#[from] CheckpointError),
+    /// A batch without labels reached a model with classes.
+    #[error(transparent)]
+    Labels(#[from] MissingLabels),
+    /// A run cannot start from these weights.
+    #[error("cannot start from the weights asked for")]
+    Pretrained(#[from] PretrainedError),
     /// A file of the run cannot be written.
     #[error("cannot write {path}; what was saved before still stands")]
     Write {
