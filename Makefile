@@ -87,7 +87,7 @@ test: setup ## all tests
 	$(CARGO) test --workspace --all-features $(LOCKED)
 
 package: ## pack the library crates as for a registry
-	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
+	$(CARGO) package -p glow-models -p glow-data -p glow-runtime --no-verify --allow-dirty
 
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)
