@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_bundle_is_thawed() {
-        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../glow-runtime/tests/bundle");
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundle");
         let pretrained = Pretrained::open(&bundle).unwrap();
         let frozen = Bundle::open(&bundle).unwrap().manifest().architecture.clone();
         assert_eq!(frozen.permutation, Permutation::Invconv);

@@ -9,11 +9,12 @@ pub use figures::Report;
 use crate::error::TrainError;
 use crate::evaluate;
 use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
-use crate::input::{Inputs, Purpose};
+use crate::input::Inputs;
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use crate::torch;
 use figures::{StepFigures, Sums};
 use glow_data::Batch;
+use glow_models::random::Purpose;
 use glow_models::{Config, Plan, Training, Weights};
 use tch::{Device, Kind, Tensor};
 
@@ -71,12 +72,13 @@ impl Trainer {
         let sums = Sums::new(config.model.levels, device);
         let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
         let inputs = Inputs { model: config.model.clone(), device, seed: config.training.seed };
+        let gradients = Gradients::zeros(&parameters);
         Ok(Self {
             config,
             inputs,
             parameters,
             averages,
-            gradients: glow.zero_gradients(),
+            gradients,
             glow,
             optimizer,
             train_images,
@@ -161,7 +163,7 @@ impl Trainer {
     /// The batch is not one for this model, or libtorch refuses: memory ran out, above all.
     pub fn initialise_actnorm(&mut self, batch: &Batch) -> Result<(), TrainError> {
         torch::attempt("initialising the actnorms from data", || {
-            let (x, _) = self.inputs.of(batch, Purpose::Initialisation, 0)?;
+            let (x, _) = self.inputs.of(batch, Purpose::TrainingNoise)?;
             self.glow.initialise_actnorm(&x);
             self.optimizer.reset_averages();
             self.actnorm_initialised = true;
@@ -183,9 +185,10 @@ impl Trainer {
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
         let (x, labels, encoded) = torch::attempt("computing the gradient of a step", || {
-            let (x, labels) = self.inputs.of(batch, Purpose::Step, self.step)?;
-            let encoded = self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients);
-            Ok::<_, TrainError>((x, labels, encoded))
+            let (x, labels) = self.inputs.of(batch, Purpose::TrainingNoise)?;
+            let differentiated =
+                self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients)?;
+            Ok::<_, TrainError>((x, labels, differentiated.encoded))
         })??;
         let taken = torch::attempt("updating the parameters", || {
             tch::no_grad(|| self.update(&x, labels.as_ref(), &encoded, batch.count))
