@@ -4,7 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { readTensors } from '../web/model/safetensors.js';
-import { folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, serve } from './site.mjs';
+import {
+  folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, serve, SOFTWARE_GPU,
+} from './site.mjs';
 
 const TIMEOUT = 60_000;
 const site = join(folder, 'site');
@@ -452,6 +454,28 @@ test('what fails to load is named', async () => {
     await other.getByRole('button', { name: 'Try again' }).waitFor();
     assert.match(await other.textContent('.loading'), expected);
     await context.close();
+  }
+});
+
+test('a GPU that is not faster draws nothing', async (t) => {
+  const other = await launch(SOFTWARE_GPU);
+  try {
+    const plain = await other.newPage();
+    plain.setDefaultTimeout(TIMEOUT);
+    await plain.addInitScript(() => {
+      // A program in place of a GPU is not even tried, unless it is taken for one.
+      const { gpu } = navigator;
+      const request = gpu?.requestAdapter.bind(gpu);
+      if (gpu) gpu.requestAdapter = async () => ((await request()) ? { info: {} } : null);
+    });
+    const verdict = plain.waitForEvent('console', ({ text }) => text().startsWith('WebGPU is not used')).catch(() => null);
+    await plain.goto(host.url);
+    await plain.waitForSelector('html[data-ready]');
+    if (!(await plain.evaluate(async () => navigator.gpu?.requestAdapter()))) return t.skip('no software for WebGPU here');
+    assert.match((await verdict)?.text() ?? '', /\d+ ms a picture are no less than WebAssembly's|did not come back/);
+    assert.match(await plain.textContent('#status'), /· WebAssembly, \d+ threads? ·/);
+  } finally {
+    await other.close();
   }
 });
 

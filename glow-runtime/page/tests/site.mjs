@@ -122,16 +122,19 @@ export function serve(site, { isolated = true } = {}) {
   });
 }
 
+const QUIET = [
+  '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+];
+/** A GPU that is a program, and a slow one. */
+export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+
 /** A headless browser with a camera that is none. */
-export async function launch() {
+export async function launch(more = ['--disable-gpu']) {
   if (!chromium) throw new Error('no Chromium: install it (Debian: chromium), or name one in CHROMIUM');
   const { chromium: browser } = await import(join(packages, 'playwright-core/index.mjs'));
   return browser.launch({
     executablePath: chromium,
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream',
-    ],
+    args: [...QUIET, ...more, '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
   });
 }
