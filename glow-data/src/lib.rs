@@ -93,7 +93,7 @@ pub use {
     containers::tfrecord,
     dataset::{Dataset, Example, Splits},
     kinds::celeba_attributes::CelebaAttributes,
-    loader::{Batch, Loader, LoaderOptions},
+    loader::{Batch, Loader, LoaderOptions, Part},
     open::{OpenOptions, open},
     skipped::{SkippedImage, SkippedReport},
     spec::{DataKind, DataSpec},
