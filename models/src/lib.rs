@@ -21,6 +21,7 @@ mod config;
 mod fields;
 mod latent;
 mod parameters;
+mod preprocessing;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
@@ -37,6 +38,7 @@ pub use config::{Config, ConfigError, Data, preset_names};
 pub use fields::Field;
 pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
+pub use preprocessing::{Colour, Crop, Preprocessing, PreprocessingError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
