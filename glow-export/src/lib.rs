@@ -14,6 +14,7 @@ mod error;
 mod fold;
 mod frozen;
 mod graphs;
+pub mod import;
 mod onnx;
 mod parameters;
 mod precision;

@@ -7,11 +7,13 @@
 //! | [`run`] | the loop over a run's folder |
 //! | [`metrics`], [`events`] | what a run notes: JSON lines, and TensorBoard's files |
 //! | [`device`] | CPU or CUDA, chosen at run time |
+//! | [`distributed`] | several processes that train one model |
 //!
 //! Images come from the crate `glow_data`.
 //!
 //! The program `glow-train` is a thin shell over [`run::train`] and [`run::evaluate`].
 pub mod device;
+pub mod distributed;
 mod error;
 pub mod events;
 pub mod flow;

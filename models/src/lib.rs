@@ -18,13 +18,20 @@ mod atomic;
 mod bundle;
 mod checkpoint;
 mod config;
+mod duration;
 mod fields;
 mod latent;
+mod legacy;
+mod optional;
+mod parameter_values;
 mod parameters;
+mod plan;
+mod presets;
 mod preprocessing;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
+mod thaw;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
@@ -34,13 +41,18 @@ pub use bundle::{
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
-pub use config::{Config, ConfigError, Data, preset_names};
+pub use config::{Config, ConfigError, Data};
+pub use duration::{Duration, DurationError};
 pub use fields::Field;
 pub use latent::{LatentShape, LevelShape};
+pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
+pub use plan::{Interval, Plan};
+pub use presets::preset_names;
 pub use preprocessing::{Colour, Crop, Preprocessing, PreprocessingError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
+pub use thaw::{ThawError, thaw};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};

@@ -390,7 +390,7 @@ impl Bundle {
     }
 
     /// Content of a graph's file.
-    fn read_graph(&self, name: &str) -> Result<Cow<'_, [u8]>, BundleError> {
+    pub(crate) fn read_graph(&self, name: &str) -> Result<Cow<'_, [u8]>, BundleError> {
         let path = match &self.source {
             Source::Folder(folder) => folder.join(name),
             Source::Memory(files) => return files.require(name).map(Cow::Borrowed),

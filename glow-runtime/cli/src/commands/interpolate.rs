@@ -1,0 +1,63 @@
+//! `glow interpolate`
+use crate::class::Class;
+use crate::failure::Misuse;
+use crate::outputs::Sheet;
+use crate::progress::Progress;
+use crate::runtime::Runtime;
+use anyhow::Result;
+use clap::Args;
+use glow_runtime::{EncodeOptions, Interpolation, images};
+use ndarray::{Array4, Axis, concatenate, stack};
+use std::path::PathBuf;
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  glow interpolate models/faces anna.jpg ben.jpg --steps 8 --out between.png\n\n\
+    Each row of the grid begins with the first image of a pair and ends with the second."
+)]
+pub struct Arguments {
+    /// The bundle's folder
+    bundle: PathBuf,
+    /// Image files: the two of a pair, the two of the next, …
+    #[arg(required = true, num_args = 2.., value_name = "A B")]
+    images: Vec<PathBuf>,
+    /// Images a row, both ends included
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    steps: u32,
+    /// Go along the great circle instead of the straight line
+    #[arg(long)]
+    spherical: bool,
+    /// The grid to write
+    #[arg(long, value_name = "FILE.png", default_value = "interpolation.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    class: Class,
+    #[command(flatten)]
+    sheet: Sheet,
+}
+
+pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    let (pairs, rest) = arguments.images.as_chunks::<2>();
+    if !rest.is_empty() {
+        let given = arguments.images.len();
+        return Err(Misuse(format!("{given} images are given; pairs A B need an even number")).into());
+    }
+    let way = if arguments.spherical { Interpolation::Spherical } else { Interpolation::Linear };
+    let steps = arguments.steps as usize;
+    let glow = runtime.builder().load(&arguments.bundle)?;
+    let mut progress = Progress::new("decoded", pairs.len() * steps);
+    let mut rows: Vec<Array4<u8>> = Vec::new();
+    for pair in pairs {
+        let ends =
+            [images::read(&pair[0], glow.architecture())?, images::read(&pair[1], glow.architecture())?];
+        let ends = stack(Axis(0), &[ends[0].view(), ends[1].view()])?;
+        let options = EncodeOptions { labels: arguments.class.labels(2), ..Default::default() };
+        let latents = glow.encode(&ends, &options)?.latents;
+        let (a, b) = (latents.slice(0..1)?, latents.slice(1..2)?);
+        rows.push(glow.interpolate(&a, &b, steps, way, arguments.class.labels(1).as_deref())?);
+        progress.add(steps);
+    }
+    drop(progress);
+    let rows: Vec<_> = rows.iter().map(|row| row.view()).collect();
+    arguments.sheet.write(concatenate(Axis(0), &rows)?.view(), steps, &arguments.out)
+}
