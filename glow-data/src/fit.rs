@@ -2,7 +2,7 @@
 //! applications all go through here, so that they see the same image in the same file.
 use std::borrow::Cow;
 
-use glow_models::Preprocessing;
+use glow_models::{Manifest, Preprocessing};
 use thiserror::Error;
 
 use crate::ImageShape;
@@ -144,6 +144,15 @@ impl Fit {
         let shorter = height.min(width);
         let wanted = shorter.min(self.random_crop);
         [height, width].map(|side| (side * wanted + shorter / 2) / shorter)
+    }
+}
+
+/// As in the training of a bundle's model, random crops apart.
+impl From<&Manifest> for Fit {
+    fn from(manifest: &Manifest) -> Self {
+        let model = &manifest.architecture;
+        let shape = ImageShape { height: model.height, width: model.width, channels: model.channels };
+        Self { preprocessing: manifest.preprocessing, ..Self::centre(shape) }
     }
 }
 

@@ -26,8 +26,8 @@ mod optional;
 mod parameter_values;
 mod parameters;
 mod plan;
-mod presets;
 mod preprocessing;
+mod presets;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
@@ -48,8 +48,8 @@ pub use latent::{LatentShape, LevelShape};
 pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
 pub use plan::{Interval, Plan};
-pub use presets::preset_names;
 pub use preprocessing::{Colour, Crop, Preprocessing, PreprocessingError};
+pub use presets::preset_names;
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,

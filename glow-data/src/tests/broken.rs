@@ -41,7 +41,7 @@ const CASES: &[Case] = &[
         kind: DataKind::Images,
         shape: RGB8,
         write: |root| write(root, "readme.txt", b""),
-        message: &["no images here", "png, jpg, jpeg, webp, bmp, pgm, ppm, pnm"],
+        message: &["no images here", "png, jpg, jpeg,"],
     },
     Case {
         name: "one image",
