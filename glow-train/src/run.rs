@@ -4,7 +4,9 @@ use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
-use glow_data::{Batch, Dataset, Grid, GridLayout, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
+use glow_data::{
+    Batch, Dataset, Grid, GridLayout, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Splits,
+};
 use glow_models::{
     Checkpoint, Config, Interval as Every, Training, Weights, remove_partial_files, write_atomically,
 };
@@ -67,30 +69,49 @@ impl RunFolder {
     }
 }
 
-/// Opens the data set of a configuration, and checks its classes against the model's.
+/// Opens the data set of a configuration, and checks its classes against the model's, whose names are
+/// `class_names`, or not known yet if that is empty.
 ///
 /// # Errors
 /// The data set cannot be used, or has no classes or more than a model with classes.
-pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
-    let shape = ImageShape {
-        height: config.model.height,
-        width: config.model.width,
-        channels: config.model.channels,
-    };
-    let options = OpenOptions {
-        validation_fraction: config.data.validation_fraction,
-        seed: config.training.seed,
-        cache_bytes: config.data.cache_bytes,
-        random_crop: config.data.random_crop,
-        classes: config.model.classes,
-        attribute: config.data.attribute.clone(),
-    };
-    let splits = glow_data::open(&config.data.data.parse()?, shape, &options)?;
+pub fn open_data(config: &Config, class_names: &[String]) -> Result<Splits, TrainError> {
+    let splits =
+        glow_data::open(&config.data.data.parse()?, shape(config), &open_options(config, class_names))?;
     let classes = splits.train.classes().len();
     if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });
     }
     Ok(splits)
+}
+
+/// Opens all images of the data set of a configuration, to evaluate the model on.
+///
+/// # Errors
+/// The data set cannot be used.
+pub fn open_all_data(config: &Config, class_names: &[String]) -> Result<Opened, TrainError> {
+    let options = open_options(config, class_names);
+    Ok(glow_data::open_all(&config.data.data.parse()?, shape(config), &options)?)
+}
+
+fn shape(config: &Config) -> ImageShape {
+    ImageShape { height: config.model.height, width: config.model.width, channels: config.model.channels }
+}
+
+fn open_options(config: &Config, class_names: &[String]) -> OpenOptions {
+    OpenOptions {
+        data: config.data.clone(),
+        seed: config.training.seed,
+        classes: config.model.classes,
+        class_names: class_names.to_vec(),
+    }
+}
+
+/// Threads that decode images.
+fn loader_threads(config: &Config) -> usize {
+    match config.data.loader_threads {
+        0 => LoaderOptions::default().threads,
+        threads => threads,
+    }
 }
 
 /// Bits/dim of the first `images` (0 for all) of a data set, with `draws` dequantization draws an image.
@@ -107,7 +128,7 @@ pub fn evaluate(
     let images = if images == 0 { dataset.len() } else { images.min(dataset.len()) };
     let Config { model, training, .. } = trainer.config();
     let batch_size = training.images_per_step(model.height, model.width).min(images);
-    let threads = LoaderOptions::default().threads;
+    let threads = loader_threads(trainer.config());
     let mut values = Vec::with_capacity(images);
     for batch in Loader::sequential(dataset, batch_size, threads, 4)? {
         let batch = batch?;
@@ -145,13 +166,22 @@ pub fn train(
         (false, false) => None,
         (true, _) => Some(Checkpoint::open(&folder.latest())?),
     };
-    let splits = open_data(&config)?;
+    let (class_names, working_folder) = match &checkpoint {
+        Some(checkpoint) => (checkpoint.meta().class_names.clone(), checkpoint.meta().working_folder.clone()),
+        None => Default::default(),
+    };
+    let splits = open_data(&config, &class_names)
+        .map_err(|error| error.with_working_folder(&config.data.data, &working_folder))?;
     config.flips()?;
     let text = config.to_toml()?;
-    let trainer = match &checkpoint {
+    let conditional = config.model.classes > 0;
+    let mut trainer = match &checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
         None => Trainer::new(config, splits.train.len(), device)?,
     };
+    if conditional {
+        trainer.set_class_names(splits.train.classes().to_vec());
+    }
     // Only now, as a configuration that the checkpoint refuses must not take the place of the run's own.
     folder.create()?;
     let config_file = out.join("config.toml");
@@ -234,6 +264,8 @@ impl Run {
             flip,
             shift: training.shift,
             start_image: self.trainer.images_seen(),
+            threads: loader_threads(self.trainer.config()),
+            prefetch: self.trainer.config().data.prefetch,
             ..LoaderOptions::default()
         };
         if !self.trainer.actnorm_initialised() {

@@ -110,6 +110,9 @@ pub struct Trainer {
     actnorm_initialised: bool,
     last_bits_per_dim: Option<f64>,
     best_bits_per_dim: Option<f64>,
+    class_names: Vec<String>,
+    /// The folder that the run was started in.
+    working_folder: String,
     sums: Sums,
 }
 
@@ -158,6 +161,11 @@ impl Trainer {
         trainer.actnorm_initialised = meta.actnorm_initialised;
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
+        trainer.class_names = meta.class_names.clone();
+        // A data set that is named anew is meant from here.
+        if trainer.config.data.data == meta.config.data.data && !meta.working_folder.is_empty() {
+            trainer.working_folder = meta.working_folder.clone();
+        }
         Ok(trainer)
     }
 
@@ -189,6 +197,8 @@ impl Trainer {
             actnorm_initialised: false,
             last_bits_per_dim: None,
             best_bits_per_dim: None,
+            class_names: Vec::new(),
+            working_folder: std::env::current_dir().map_or(String::new(), |path| path.display().to_string()),
             sums,
         })
     }
@@ -196,6 +206,11 @@ impl Trainer {
     /// The run's configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Sets the names of the classes, in the order of their labels, which checkpoints then hold.
+    pub fn set_class_names(&mut self, names: Vec<String>) {
+        self.class_names = names;
     }
 
     /// Steps done.
@@ -386,6 +401,8 @@ impl Trainer {
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
             minutes: self.minutes,
+            class_names: self.class_names.clone(),
+            working_folder: self.working_folder.clone(),
             ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =

@@ -27,6 +27,7 @@ mod optional;
 mod parameter_values;
 mod parameters;
 mod plan;
+mod preprocessing;
 mod presets;
 pub mod protobuf;
 mod tensor_file;
@@ -48,6 +49,7 @@ pub use latent::{LatentShape, LevelShape};
 pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
 pub use plan::{Interval, Plan};
+pub use preprocessing::{Colour, Crop, Preprocessing, PreprocessingError};
 pub use presets::preset_names;
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{

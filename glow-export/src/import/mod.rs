@@ -92,7 +92,15 @@ pub fn import(
     if source == Source::Peer(Peer::Openai) {
         config.training.weights = Weights::Raw;
     }
-    let meta = CheckpointMeta { config, step, actnorm_initialised: true, ..Default::default() };
+    let mut class_names = Vec::new();
+    if source == Source::Bundle {
+        let bundle = Bundle::open(path)?;
+        let manifest = bundle.manifest();
+        class_names = manifest.class_names.clone();
+        config.data.crop = manifest.preprocessing.crop;
+        config.data.background = manifest.preprocessing.background;
+    }
+    let meta = CheckpointMeta { config, step, actnorm_initialised: true, class_names, ..Default::default() };
     let groups = if mapped.averages.is_some() { &Group::WEIGHTS[..] } else { &Group::WEIGHTS[..1] };
     let mut bytes = Vec::new();
     let write = |out: &mut dyn std::io::Write| {
@@ -112,7 +120,7 @@ pub fn import(
         Reference::new(&checkpoint, Weights::Averaged)?;
     }
     let round_trip = round_trip(&reference)?;
-    let bits_per_dim = data.map(|data| score(&reference, data)).transpose()?;
+    let bits_per_dim = data.map(|data| score(&reference, &meta, data)).transpose()?;
     write_atomically(out, write).map_err(ImportError::io("write", out))?;
     Ok(Imported {
         source,
@@ -245,11 +253,10 @@ fn round_trip(reference: &Reference) -> Result<f64, ImportError> {
 }
 
 /// Mean bits/dim of some of the images, with dequantisation noise, in float64.
-fn score(reference: &Reference, data: &DataSpec) -> Result<(f64, usize), ImportError> {
+fn score(reference: &Reference, meta: &CheckpointMeta, data: &DataSpec) -> Result<(f64, usize), ImportError> {
     const IMAGES: usize = 32;
     let architecture = reference.architecture();
-    let config = Config { model: architecture.clone(), ..Config::default() };
-    let (first, second) = crate::data::draw(data, &config, IMAGES, IMAGES)?;
+    let (first, second) = crate::data::draw(data, meta, IMAGES, IMAGES)?;
     let score = |images: &Images| -> Vec<f64> {
         let noise = images.noise();
         (0..images.len())
