@@ -83,12 +83,12 @@ impl Crop {
     }
 
     /// Left, top, width and height in an image of `width` × `height` pixels, each rounded to the nearest
-    /// pixel; at least one pixel, and within the image.
+    /// pixel; at least one pixel, and within the image. Nothing of an image without pixels.
     pub fn pixels(&self, width: usize, height: usize) -> [usize; 4] {
         let span = |begin: f64, length: f64, side: usize| {
             let pixels = |percent: f64| (percent / 100.0 * side as f64).round() as usize;
             let begin = pixels(begin).min(side.saturating_sub(1));
-            (begin, pixels(length).clamp(1, (side - begin).max(1)))
+            (begin, pixels(length).max(1).min(side - begin))
         };
         let (left, width) = span(self.left, self.width, width);
         let (top, height) = span(self.top, self.height, height);
@@ -198,6 +198,7 @@ mod tests {
         assert_eq!(crop.pixels(89, 109), [6, 19, 76, 76]);
         assert_eq!(crop.pixels(178, 218), [12, 38, 152, 152]);
         assert_eq!(Crop::WHOLE.pixels(7, 5), [0, 0, 7, 5]);
+        assert_eq!(Crop::WHOLE.pixels(28, 0), [0, 0, 28, 0]);
         // Never empty, never outside.
         let corner: Crop = "99.9%,99.9%,0.1%,0.1%".parse().unwrap();
         for side in 1..50 {
