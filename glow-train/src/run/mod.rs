@@ -15,7 +15,7 @@ pub use folder::{LockedFolder, RunFolder};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, check_architecture};
 use clock::Interval;
 use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Splits};
 use glow_models::{
@@ -108,6 +108,10 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
     config.validate()?;
+    config.flips()?;
+    if let Start::From(pretrained) = &start {
+        check_architecture(pretrained, &config.model)?;
+    }
     let folder = RunFolder::new(out);
     // A folder is made only for a run that can start.
     let locked = if out.exists() { Some(folder.clone().lock()?) } else { None };
@@ -122,7 +126,6 @@ pub fn train(
     };
     let splits = open_data(&config, &class_names)
         .map_err(|error| error.with_working_folder(&config.data.data, &working_folder))?;
-    config.flips()?;
     let text = config.to_toml()?;
     let images = splits.train.len();
     let conditional = config.model.classes > 0;
