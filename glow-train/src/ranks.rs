@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Hyperparameters that hosts may set each for itself.
-const LOCAL: [&str; 2] = ["data", "cache_bytes"];
+const LOCAL: [&str; 4] = ["data", "cache_bytes", "loader_threads", "prefetch"];
 
 /// Trains as the rank that the environment says.
 pub fn train(matches: &ArgMatches, environment: Environment) -> Result<()> {

@@ -143,10 +143,15 @@ impl Glow {
         eps.push(top.eps.detach());
 
         z = z.detach();
-        completed(gradients.section(self.levels.len()));
+        let mut complete = |section: Tensor| {
+            if section.numel() > 0 {
+                completed(section);
+            }
+        };
+        complete(gradients.section(self.levels.len()));
         for (number, (level, tape)) in self.levels.iter().zip(tapes).enumerate().rev() {
             (z, g) = level.backward(tape, z, g, weights.log_prob, gradients);
-            completed(gradients.section(number));
+            complete(gradients.section(number));
         }
         let label_bits = top.label_bits.map(|bits| bits.detach());
         Ok(Differentiated {

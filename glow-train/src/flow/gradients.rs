@@ -47,7 +47,8 @@ impl Gradients {
     /// The parts of the flat gradient in the order in which the backward pass completes them: what is
     /// above the levels, then the levels from the last to the first. Together they are all of it.
     pub fn sections(&self) -> impl Iterator<Item = Tensor> {
-        (0..self.sections.len()).rev().map(|section| self.section(section))
+        let sections = (0..self.sections.len()).rev().map(|section| self.section(section));
+        sections.filter(|section| section.numel() > 0)
     }
 
     /// The part of the flat gradient that is a level's; that of what is above the levels has the number behind
@@ -89,6 +90,10 @@ fn sections(parameters: &Parameters) -> Vec<Range<i64>> {
             None => sections.push(begin..end),
         }
         (begin, current) = (end, Some(group));
+    }
+    if current.flatten().is_some() {
+        // Nothing above the levels is trained.
+        sections.push(begin..begin);
     }
     sections
 }

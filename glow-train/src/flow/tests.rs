@@ -80,7 +80,7 @@ fn step(architecture: &Architecture, parameters: &Parameters) -> Step {
     Step::new(parameters, architecture, None, constants(architecture), STEP.into())
 }
 
-/// From z [N, C, H, W] to y and the log-determinants [N].
+/// z [N, C, H, W] → y and the log-determinants [N].
 type Forward = Box<dyn Fn(&Tensor) -> (Tensor, Tensor)>;
 
 /// A layer: z [N, C, H, W] to y and the log-determinants [N], and back.
