@@ -31,9 +31,9 @@ export function pattern(height, width, seed) {
 }
 
 /** Writes an image; its path. */
-export async function png(name, pixels, height, width) {
+export async function png(name, pixels, height, width, channels = 3) {
   const path = join(folder, name);
-  writeFileSync(path, await writePng(pixels, { height, width, channels: 3 }));
+  writeFileSync(path, await writePng(pixels, { height, width, channels }));
   return path;
 }
 
@@ -73,7 +73,10 @@ export function readPng(path) {
 /** The images of a folder that glow wrote, in order. */
 export const readAll = (path) => readdirSync(path).sort().map((name) => [...readPng(join(path, name)).pixels]);
 
-/** The library's random model of 8×8 images, with one attribute. */
+/** What the model's images were prepared by. */
+export const PREPROCESSING = { crop: '10%,5%,80%,90%', background: '#204060' };
+
+/** The project's random model of 8×8 images, with one attribute: as it is, and with preprocessing. */
 export async function makeBundle() {
   const bundle = join(folder, 'bundle');
   cpSync(join(root, 'models/tests/bundle'), bundle, { recursive: true });
@@ -85,7 +88,12 @@ export async function makeBundle() {
   }
   const [bright, dark] = [join(folder, 'bright'), join(folder, 'dark')];
   glow('attributes', 'fit', bundle, '--positive', bright, '--negative', dark, '--name', 'Bright_Light');
-  return bundle;
+  const prepared = join(folder, 'prepared');
+  cpSync(bundle, prepared, { recursive: true });
+  const manifest = join(prepared, 'model.json');
+  const content = { ...JSON.parse(readFileSync(manifest, 'utf8')), preprocessing: PREPROCESSING };
+  writeFileSync(manifest, JSON.stringify(content));
+  return { bundle, prepared };
 }
 
 const TYPES = {
