@@ -480,7 +480,7 @@ test('a GPU that is not faster draws nothing', async (t) => {
       const request = gpu?.requestAdapter.bind(gpu);
       if (gpu) gpu.requestAdapter = async () => ((await request()) ? { info: {} } : null);
     });
-    const verdict = tried.waitForEvent('console', ({ text }) => text().startsWith('WebGPU is not used')).catch(() => null);
+    const verdict = tried.waitForEvent('console', (message) => message.text().startsWith('WebGPU is not used')).catch(() => null);
     await tried.goto(host.url);
     await tried.waitForSelector('html[data-ready]');
     if (!(await tried.evaluate(async () => navigator.gpu?.requestAdapter()))) return t.skip('no software for WebGPU here');
