@@ -124,8 +124,10 @@ impl Source {
         // Labels go by the names of classes; without names, --label says what the images are.
         let labelled = a.classes > 0 && !class.is_given() && !manifest.class_names.is_empty();
         let (crop, background) = (manifest.preprocessing.crop, manifest.preprocessing.background);
+        // Each image is read once, so none is kept; but npz files may be compressed.
+        let cache_bytes = if spec.kind == DataKind::Imagenet { Data::default().cache_bytes } else { 0 };
         let options = OpenOptions {
-            data: Data { crop, background, ..Data::default() },
+            data: Data { crop, background, cache_bytes, ..Data::default() },
             classes: if labelled { a.classes } else { 0 },
             class_names: manifest.class_names.clone(),
             ..OpenOptions::default()
