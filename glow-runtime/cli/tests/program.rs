@@ -277,12 +277,12 @@ fn labels_of_a_data_set_go_by_the_names_of_classes() {
         glow().arg("score").arg(bundle.path()).arg(images).args(more).output().unwrap()
     };
     let own = stdout(&score(format!("images:{}", folder.path().display()), &[]));
-    let rows: Vec<&str> = own.lines().skip(1).collect();
-    assert_eq!(rows.len(), 2);
-    for (row, class) in rows.iter().zip(["cat", "owl"]) {
-        let one = folder.path().join(class).join("1.png").display().to_string();
-        assert_eq!(stdout(&score(one, &["--label", class])).lines().nth(1), Some(*row));
-    }
+    let [cats, dogs, owls] = ["cat", "dog", "owl"]
+        .map(|class| stdout(&score(folder.path().display().to_string(), &["--label", class])));
+    let row = |text: &str, row: usize| text.lines().nth(row).map(String::from);
+    assert_eq!(own.lines().count(), 3);
+    assert_eq!((row(&own, 1), row(&own, 2)), (row(&cats, 1), row(&owls, 2)));
+    assert_ne!(row(&owls, 2), row(&dogs, 2));
     // A class that the model has not.
     std::fs::rename(folder.path().join("owl"), folder.path().join("cow")).unwrap();
     let unknown = score(format!("images:{}", folder.path().display()), &[]);
@@ -404,7 +404,7 @@ fn attributes_are_fitted_listed_applied_and_removed() {
             "has no attribute \"Sad\"; it has Bright, Round",
             &["attributes", "fit", &bundle, "--celeba", &path(celeba.path()), "--attribute", "Sad"],
         ),
-        (1, "cannot read", &["attributes", "fit", &bundle, "--celeba", &images]),
+        (1, "list_attr_celeba.txt: not found", &["attributes", "fit", &bundle, "--celeba", &images]),
         (
             2,
             "penalty = -1",
