@@ -15,7 +15,7 @@ export PYTHON
 LOCKED := $(if $(CI),--locked)
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # --- Setup ----------------------------------------------------------------------------------------
 # Each folder in .native/ holds a stamp named after its pins: a second `make setup` fetches nothing,
@@ -88,6 +88,9 @@ test: setup ## all tests
 
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
+
+test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
+	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
 
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)

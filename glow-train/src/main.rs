@@ -3,7 +3,7 @@ mod cli;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use glow_models::{Checkpoint, Config, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, NetworkPrecision, Weights, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::evaluate::{Evaluation, Score, evaluate};
@@ -48,6 +48,13 @@ fn device(matches: &ArgMatches) -> Result<tch::Device> {
     Ok(device)
 }
 
+/// Tells CUDA's libraries how to multiply; they read it when the first tensor is made.
+fn set_cuda_precision(precision: NetworkPrecision) {
+    let (name, value) = device::cuda_precision(precision);
+    // SAFETY: the program calls this before it starts its first thread.
+    unsafe { std::env::set_var(name, value) };
+}
+
 fn train(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let resume = matches.get_flag("resume");
@@ -70,7 +77,7 @@ fn train(matches: &ArgMatches) -> Result<()> {
             UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
         );
     }
-    device::set_cuda_precision(config.training.precision);
+    set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c()?;
     let outcome = run::train(config, &out, resume, device, &stop)?;
@@ -104,6 +111,7 @@ fn report(outcome: &Outcome, out: &str) {
     if outcome.skipped_images > 0 {
         eprintln!("{} images of the data set could not be used and were skipped", outcome.skipped_images);
     }
+    eprintln!("time: {}", outcome.spent);
     if outcome.stopped {
         println!("stopped at step {}; resume it by: glow-train --out {out} --resume", outcome.step);
         return;
@@ -131,7 +139,7 @@ fn eval(matches: &ArgMatches) -> Result<()> {
     let splits = run::open_data(&config)?;
     let dataset = if text("split") == "train" { splits.train } else { splits.validation };
     let n_bits = config.model.n_bits;
-    device::set_cuda_precision(glow_models::NetworkPrecision::Fp32);
+    set_cuda_precision(NetworkPrecision::Fp32);
     let device = device(matches)?;
     let glow = load_glow(&checkpoint, weights, device)?;
     let how = Evaluation {

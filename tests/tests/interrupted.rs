@@ -70,6 +70,83 @@ fn copies_of_faces(folder: &Path, people: usize) {
     }
 }
 
+/// The tensors of a run's latest checkpoint, by name.
+fn tensors(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = std::fs::read(out.join("checkpoints/latest.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> =
+        file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+/// Kills a run `kills` times, resumes it each time, and looks for a difference to one that was left alone.
+///
+/// Each kill comes once a number of further steps, a function of `seed` alone, is in the metrics, and a
+/// fraction of a step later, so that it falls into steps, checkpoints, validations and sample grids; only how
+/// far into them is left to chance.
+fn killed_and_resumed(kills: u64, seed: u64, more: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let last = 3 * kills + 6;
+    let often = format!(
+        "--steps {last} --checkpoint-every 3 --validate-every 5 --sample-every 7 --sample-images 4 --shift 2 {more}"
+    );
+    stdout(start(&faces(), &whole, &often).output().unwrap());
+    let mut random = seed;
+    for kill in 0..kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let resumed = killed.join("checkpoints/latest.safetensors").exists();
+        let mut command = start(&faces(), &killed, &often);
+        if resumed {
+            command = Command::new(program("glow-train"));
+            command.args(["--out", killed.to_str().unwrap(), "--resume", "--device", "cpu"]);
+            command.env("OMP_NUM_THREADS", "1").stdout(Stdio::null());
+        }
+        let began = if resumed { checkpoint_step(&killed) } else { 0 };
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        // On average somewhat more than a checkpoint further each time.
+        let step = (began + 1 + (random >> 33) % 6).min(last - 1);
+        let patience = Instant::now();
+        // Lines of steps behind the checkpoint are there until the resumed process has dropped them.
+        while steps(&killed, "train").last().is_none_or(|&done| done != step) {
+            assert!(patience.elapsed() < Duration::from_secs(300), "kill {kill}: step {step} was not reached");
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_micros((random >> 40) % 8000));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    stdout(resume(&killed, ""));
+    assert_eq!(tensors(&whole), tensors(&killed), "seed {seed}");
+    for split in ["train", "validation", "samples"] {
+        let numbers = |out: &Path| -> Vec<serde_json::Value> {
+            let mut lines = lines(out, split);
+            for line in &mut lines {
+                // What depends on the machine's pace.
+                let line = line.as_object_mut().unwrap();
+                line.retain(|name, _| !["images_per_s", "data_wait", "skipped_steps"].contains(&name.as_str()));
+            }
+            lines
+        };
+        assert_eq!(numbers(&whole), numbers(&killed), "seed {seed}, {split}");
+    }
+}
+
+#[test]
+fn a_run_killed_again_and_again_equals_one_that_was_never_killed() {
+    killed_and_resumed(6, 1, "");
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test -p glow-tests --test interrupted -- --ignored"]
+fn a_hundred_kills_change_nothing_of_a_cached_or_a_streaming_run() {
+    killed_and_resumed(50, 2, "");
+    killed_and_resumed(50, 3, "--cache-bytes 0");
+}
+
 #[test]
 fn sigterm_ends_a_validation_and_the_checkpoint_due_with_it_is_there() {
     let folder = tempfile::tempdir().unwrap();

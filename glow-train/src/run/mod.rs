@@ -9,16 +9,18 @@ mod journal;
 mod sample;
 mod validate;
 
+pub use clock::TimeSpent;
 pub(crate) use folder::host;
 pub use folder::{LockedFolder, RunFolder};
 
+use crate::cost::{self, si};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::Trainer;
-use clock::Interval;
+use clock::{Interval, Task};
 use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
-use glow_models::{Checkpoint, CheckpointMeta, Config, Interval as Every, write_atomically};
+use glow_models::{Checkpoint, CheckpointMeta, Config, Interval as Every, Memory, write_atomically};
 use journal::Journal;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +44,8 @@ pub struct Outcome {
     pub skipped_steps: u64,
     /// Images of the data set that could not be used.
     pub skipped_images: usize,
+    /// Where this process's time went.
+    pub spent: TimeSpent,
 }
 
 /// Opens the data set of a configuration, and checks its classes against the model's.
@@ -130,6 +134,9 @@ struct Run {
     last: Option<Batch>,
     /// Step of the last sample grids.
     sampled: Option<u64>,
+    spent: TimeSpent,
+    /// Whether it was said how long the run will take.
+    foretold: bool,
 }
 
 impl Run {
@@ -146,6 +153,8 @@ impl Run {
             saved: None,
             last: None,
             sampled: None,
+            spent: TimeSpent::default(),
+            foretold: false,
         })
     }
 
@@ -202,6 +211,7 @@ impl Run {
             best_bits_per_dim: self.trainer.best_bits_per_dim(),
             skipped_steps: self.trainer.skipped(),
             skipped_images: self.splits.skipped.count(),
+            spent: self.spent,
         })
     }
 
@@ -227,13 +237,28 @@ impl Run {
                 pixels => format!("shifted at random by up to {pixels} pixels"),
             },
         ));
+        self.journal.note(&format!(
+            "a step: {} · memory: {} for the model and its optimiser, about {} a step ({})",
+            si(cost::step_flops(model, training.memory, batch_size) as f64, "FLOP"),
+            si(cost::resident_bytes(model) as f64, "B"),
+            si(cost::step_bytes(model, training.memory, training.precision, batch_size) as f64, "B"),
+            match training.memory {
+                Memory::Reversible => "--memory reversible".to_string(),
+                _ => {
+                    let least = cost::step_bytes(model, Memory::Reversible, training.precision, batch_size);
+                    format!("{} with --memory reversible", si(least as f64, "B"))
+                }
+            },
+        ));
         if !self.trainer.actnorm_initialised() {
             let model = &self.trainer.config().model;
             let batch_size = training.init_images(model.height, model.width).min(self.splits.train.len());
             let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..self.loader_options()? };
             let mut first = Loader::new(self.splits.train.clone(), &first)?;
             let batch = first.next().expect("the stream of batches does not end")?;
+            let started = Instant::now();
             self.trainer.initialise_actnorm(&batch)?;
+            self.pause(Task::Initialisation, started);
         }
         if self.saved.is_none() {
             self.save()?;
@@ -280,6 +305,7 @@ impl Run {
         };
         let (started, earlier) = (Instant::now(), self.trainer.minutes());
         let mut out_of_time = earlier >= total_minutes;
+        let others = self.other_tasks();
         while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
             let batch = loader.next().expect("the stream of batches does not end")?;
             self.trainer.step(&batch)?;
@@ -303,6 +329,8 @@ impl Run {
                 self.sample(stop)?;
             }
             out_of_time = minutes - earlier >= limit || minutes >= total_minutes;
+            self.spent.data = loader.waited();
+            self.spent.steps = started.elapsed().saturating_sub(self.other_tasks() - others);
         }
         Ok(out_of_time)
     }
@@ -324,6 +352,34 @@ impl Run {
             }
             Err(error) => self.journal.note(&format!("warning: {:#}", anyhow::Error::from(error))),
         }
+    }
+
+    /// Notes what was done since `started`, which is no training.
+    fn pause(&mut self, task: Task, started: Instant) {
+        self.spent.add(task, started.elapsed());
+        self.interval.pause(started.elapsed());
+    }
+
+    /// The time spent on other things than steps.
+    fn other_tasks(&self) -> Duration {
+        self.spent.total() - self.spent.steps
+    }
+
+    /// Says, once, how long the run will take at the rate of its first steps.
+    fn foretell(&mut self, images_per_s: f64) {
+        let Some(total) = self.trainer.plan().total_steps() else { return };
+        if std::mem::replace(&mut self.foretold, true) {
+            return;
+        }
+        let Config { training, model, .. } = self.trainer.config();
+        let images = training.images_per_step(model.height, model.width);
+        let left = total.saturating_sub(self.trainer.step_count());
+        let flops = cost::step_flops(model, training.memory, images) as f64 / images as f64;
+        self.journal.note(&format!(
+            "{images_per_s:.1} images/s, {} · {left} steps left: {} besides validation, samples and checkpoints",
+            si(images_per_s * flops, "FLOP/s"),
+            cost::time(left as f64 * images as f64 / images_per_s),
+        ));
     }
 
     fn line(&self, split: &'static str) -> Metrics {
@@ -363,6 +419,7 @@ impl Run {
         let figures = format!("{bits_per_dim} · {images_per_s:.1} images/s");
         self.journal.progress().figures(line.step, &figures);
         self.interval = Interval::new(waited);
+        self.foretell(images_per_s);
         Ok(())
     }
 
@@ -385,7 +442,7 @@ impl Run {
             self.journal.note(&format!("step {step}: the loss is not finite; the checkpoint before stands"));
         }
         self.saved = Some(now);
-        self.interval.pause(started.elapsed());
+        self.pause(Task::Checkpoints, started);
         Ok(())
     }
 }
