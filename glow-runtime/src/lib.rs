@@ -6,7 +6,7 @@
 //! ```
 //! use glow_runtime::{EncodeOptions, Glow, SampleOptions, ScoreOptions};
 //!
-//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
@@ -93,7 +93,6 @@ mod placement;
 mod ports;
 mod provider;
 mod queue;
-mod random;
 mod scheduler;
 mod score;
 mod session;

@@ -1,5 +1,6 @@
 //! What can go wrong in a run.
 use crate::device::DeviceError;
+use crate::flow::MissingLabels;
 use glow_data::DataError;
 use glow_models::{Architecture, CheckpointError, Config, ConfigError};
 use std::io;
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// A checkpoint cannot be used.
     #[error("cannot go on from the checkpoint")]
     Checkpoint(#[from] CheckpointError),
+    /// A batch without labels reached a model with classes.
+    #[error(transparent)]
+    Labels(#[from] MissingLabels),
     /// A file of the run cannot be written.
     #[error("cannot write {path}; what was saved before still stands")]
     Write {

@@ -1,9 +1,10 @@
 //! Bits/dim of a model on a data set.
 use crate::error::TrainError;
 use crate::flow::Glow;
-use crate::input::{Inputs, Purpose};
+use crate::input::Inputs;
 use crate::torch;
 use glow_data::{Batch, Dataset, Loader, LoaderOptions};
+use glow_models::random::Purpose;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Kind};
@@ -91,10 +92,9 @@ pub fn bits_per_dim(
 ) -> Result<Vec<f64>, TrainError> {
     let model = glow.architecture();
     let inputs = Inputs { model: model.clone(), device, seed };
-    let counter = batch.first_image.wrapping_add(draw << 40);
     torch::attempt("evaluating a batch of images", || {
-        let (x, labels) = inputs.of(batch, Purpose::Evaluation, counter)?;
-        let log_prob = tch::no_grad(|| glow.encode(&x, labels.as_ref()).log_prob.to_kind(Kind::Double));
+        let (x, labels) = inputs.of(batch, Purpose::Noise { draw })?;
+        let log_prob = tch::no_grad(|| glow.encode(&x, labels.as_ref()))?.log_prob.to_kind(Kind::Double);
         let log_prob = Vec::<f64>::try_from(log_prob).expect("one number an image");
         Ok(log_prob.into_iter().map(|log_prob| model.bits_per_dim(log_prob)).collect())
     })?

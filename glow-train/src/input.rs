@@ -3,23 +3,8 @@ use crate::error::TrainError;
 use crate::flow::{dequantize, uniform_noise};
 use glow_data::Batch;
 use glow_models::Architecture;
+use glow_models::random::Purpose;
 use tch::{Device, Kind, Tensor};
-
-/// What noise is for; keeps the streams of random numbers apart.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose {
-    Initialisation = 1,
-    Step = 2,
-    Evaluation = 3,
-}
-
-/// A seed for one use, a function of the run's seed, the purpose and a counter (SplitMix64's mixing).
-fn seed(run: u64, purpose: Purpose, counter: u64) -> u64 {
-    let mut z = run ^ (purpose as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ counter.rotate_left(32);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// Makes inputs for models of one architecture on one device.
 #[derive(Debug, Clone)]
@@ -31,22 +16,18 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// x [N, C, H, W] of a batch with the noise of a purpose and a counter; and its labels `[N]` where the
-    /// model has classes.
+    /// x [N, C, H, W] of a batch, with the noise of each image's number; and its labels `[N]` where the model
+    /// has classes.
     ///
     /// # Errors
     /// The batch does not hold what the model asks for: [`TrainError::Batch`].
-    pub(crate) fn of(
-        &self,
-        batch: &Batch,
-        purpose: Purpose,
-        counter: u64,
-    ) -> Result<(Tensor, Option<Tensor>), TrainError> {
+    pub(crate) fn of(&self, batch: &Batch, purpose: Purpose) -> Result<(Tensor, Option<Tensor>), TrainError> {
         self.check(batch).map_err(|problem| TrainError::Batch { problem })?;
         let Architecture { height, width, channels, classes, .. } = self.model;
         let shape = [batch.count as i64, height as i64, width as i64, channels as i64];
         let images = self.on_device(Tensor::from_data_size(&batch.images, &shape, Kind::Uint8));
-        let noise = self.on_device(uniform_noise(&shape, seed(self.seed, purpose, counter)));
+        let noise = uniform_noise(&self.model, batch.count, self.seed, purpose, batch.first_image);
+        let noise = self.on_device(noise);
         let labels = (classes > 0).then(|| self.on_device(Tensor::from_slice(&batch.labels)));
         Ok((dequantize(&self.model, &images, &noise), labels))
     }
@@ -94,7 +75,7 @@ mod tests {
         let model = Architecture { height: 4, width: 4, channels: 1, classes: 3, ..Default::default() };
         let inputs = Inputs { model, device: Device::Cpu, seed: 0 };
         let good = Batch { images: vec![0; 32], labels: vec![0, 2], count: 2, first_image: 0 };
-        assert!(inputs.of(&good, Purpose::Step, 0).is_ok());
+        assert!(inputs.of(&good, Purpose::TrainingNoise).is_ok());
         let bad = [
             Batch { images: vec![0; 31], ..good.clone() },
             Batch { images: Vec::new(), labels: Vec::new(), count: 0, ..good.clone() },
@@ -103,7 +84,7 @@ mod tests {
             Batch { labels: vec![-1, 0], ..good },
         ];
         for batch in bad {
-            let refused = inputs.of(&batch, Purpose::Step, 0);
+            let refused = inputs.of(&batch, Purpose::TrainingNoise);
             assert!(matches!(refused, Err(TrainError::Batch { .. })), "{batch:?}");
         }
     }

@@ -28,24 +28,23 @@ pub struct Draw {
 pub fn sample(glow: &Glow, draw: &Draw, stop: &AtomicBool) -> Result<Option<Vec<u8>>, TrainError> {
     let model = glow.architecture();
     let mut pixels = Vec::with_capacity(draw.images * model.dims());
-    let like = Tensor::zeros([0], (Kind::Float, Device::Cpu));
-    let eps = glow.latents(draw.images, draw.temperature, draw.seed, &like);
     for begin in (0..draw.images).step_by(draw.batch_size.max(1)) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let end = draw.images.min(begin + draw.batch_size.max(1));
-        pixels.extend(torch::attempt("drawing samples", || {
-            let part =
-                |eps: &Tensor| eps.narrow(0, begin as i64, (end - begin) as i64).to_device(draw.device);
+        let part = torch::attempt("drawing samples", || {
+            let options = (Kind::Float, draw.device);
+            let eps = glow.latents(begin as u64..end as u64, draw.temperature, draw.seed, options);
             let labels = (model.classes > 0).then(|| {
                 let turns: Vec<i64> = (begin..end).map(|image| (image % model.classes) as i64).collect();
                 Tensor::from_slice(&turns).to_device(draw.device)
             });
-            let x = glow.decode(&eps.iter().map(part).collect::<Vec<_>>(), labels.as_ref());
+            let x = glow.decode(&eps, labels.as_ref())?;
             let images = to_pixels(model, &x).flatten(0, -1).to_device(Device::Cpu);
-            Vec::<u8>::try_from(images).expect("a flat tensor of bytes")
-        })?);
+            Ok::<_, TrainError>(Vec::<u8>::try_from(images).expect("a flat tensor of bytes"))
+        })??;
+        pixels.extend(part);
     }
     Ok(Some(pixels))
 }

@@ -26,13 +26,8 @@ fn cuda() -> Option<Device> {
 }
 
 fn config(memory: Memory, precision: NetworkPrecision) -> Config {
-    let model = Architecture {
-        levels: 3,
-        depth: 8,
-        hidden: 64,
-        coupling: Coupling::Affine,
-        ..Default::default()
-    };
+    let model =
+        Architecture { levels: 3, depth: 8, hidden: 64, coupling: Coupling::Affine, ..Default::default() };
     let training = Training { memory, precision, lr: 1e-3, warmup: None, ..Default::default() };
     Config { model, training, ..Default::default() }
 }
@@ -88,8 +83,7 @@ fn an_evaluation_on_a_gpu_is_that_on_the_cpu() {
 #[ignore = "needs a GPU: make test-gpu"]
 fn a_batch_too_large_for_the_gpu_is_an_error() {
     let Some(device) = cuda() else { return };
-    let mut trainer =
-        Trainer::new(config(Memory::Autograd, NetworkPrecision::Fp32), 1000, device).unwrap();
+    let mut trainer = Trainer::new(config(Memory::Autograd, NetworkPrecision::Fp32), 1000, device).unwrap();
     trainer.initialise_actnorm(&batch(0)).unwrap();
     // A terabyte of activations.
     let count = 1 << 17;

@@ -339,7 +339,8 @@ impl Run {
     fn rescue(&mut self, error: &TrainError) {
         // Where a file cannot be written another cannot either; and a state in which twenty steps failed is
         // no better to go on from than the checkpoint before it.
-        if matches!(error, TrainError::Write { .. } | TrainError::Diverged { .. }) {
+        if matches!(error, TrainError::Write { .. } | TrainError::Diverged { .. } | TrainError::Drift { .. })
+        {
             return;
         }
         let step = self.trainer.step_count();
@@ -408,6 +409,7 @@ impl Run {
             clipped_steps: taken.then_some(report.clipped),
             images_per_s: Some(images_per_s),
             data_wait: Some(waited.saturating_sub(self.interval.waited).as_secs_f64() / seconds),
+            reversible_drift: report.reversible_drift,
             skipped_steps: Some(report.skipped),
             ..self.line("train")
         };

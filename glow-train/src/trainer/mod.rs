@@ -7,17 +7,22 @@ pub use figures::Report;
 
 use crate::error::TrainError;
 use crate::evaluate;
-use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
-use crate::input::{Inputs, Purpose};
+use crate::flow::{Differentiated, Glow, Gradients, LossWeights, Parameters};
+use crate::input::Inputs;
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use crate::torch;
 use figures::{StepFigures, Sums};
 use glow_data::Batch;
-use glow_models::{Config, Plan, Training, Weights};
+use glow_models::random::Purpose;
+use glow_models::{Config, Memory, NetworkPrecision, Plan, Training, Weights};
 use tch::{Device, Kind, Tensor};
 
 /// Steps without a finite gradient, in a row, after which training stops.
 pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
+
+/// The most by which reversible training may miss a number of x when it recomputes the images: half a step of
+/// 8-bit pixels. A step that misses by more is not taken, as its gradients would be of other activations.
+pub const MAX_DRIFT: f64 = 1.0 / 512.0;
 
 /// A model in training.
 #[derive(Debug)]
@@ -64,6 +69,10 @@ impl Trainer {
         parameters: Parameters,
         averages: Parameters,
     ) -> Result<Self, TrainError> {
+        let Training { memory, precision, .. } = config.training;
+        if memory == Memory::Reversible && precision == NetworkPrecision::Tf32 {
+            return Err(TrainError::ReversibleTf32);
+        }
         let plan = Plan::new(&config, train_images)?;
         parameters.require_grad();
         let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
@@ -73,9 +82,9 @@ impl Trainer {
         Ok(Self {
             config,
             inputs,
+            gradients: Gradients::zeros(&parameters),
             parameters,
             averages,
-            gradients: glow.zero_gradients(),
             glow,
             optimizer,
             train_images,
@@ -160,7 +169,7 @@ impl Trainer {
     /// The batch is not one for this model, or libtorch refuses: memory ran out, above all.
     pub fn initialise_actnorm(&mut self, batch: &Batch) -> Result<(), TrainError> {
         torch::attempt("initialising the actnorms from data", || {
-            let (x, _) = self.inputs.of(batch, Purpose::Initialisation, 0)?;
+            let (x, _) = self.inputs.of(batch, Purpose::TrainingNoise)?;
             self.glow.initialise_actnorm(&x);
             self.optimizer.reset_averages();
             self.actnorm_initialised = true;
@@ -170,10 +179,11 @@ impl Trainer {
 
     /// One step of optimisation on a batch: the mean of its bits/dim, plus weight_y times the
     /// classifier's bits where the model has classes. What it did is told by [`Trainer::report`]; where
-    /// loss or gradient are not finite, the parameters stay as they are.
+    /// loss or gradient are not finite, or reversible training drifts by more than [`MAX_DRIFT`], the
+    /// parameters stay as they are.
     ///
     /// # Errors
-    /// Loss or gradient were not finite for [`MAX_SKIPPED_IN_A_ROW`] steps in a row. On CUDA, where looking
+    /// [`MAX_SKIPPED_IN_A_ROW`] steps in a row were not taken. On CUDA, where looking
     /// means waiting, that is noticed at a multiple of so many steps. Or the batch is not one for this model,
     /// or libtorch refuses: memory ran out, above all.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
@@ -181,13 +191,14 @@ impl Trainer {
         let n = batch.count as f64;
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
-        let (x, labels, encoded) = torch::attempt("computing the gradient of a step", || {
-            let (x, labels) = self.inputs.of(batch, Purpose::Step, self.step)?;
-            let encoded = self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients);
-            Ok::<_, TrainError>((x, labels, encoded))
+        let (x, labels, differentiated) = torch::attempt("computing the gradient of a step", || {
+            let (x, labels) = self.inputs.of(batch, Purpose::TrainingNoise)?;
+            let differentiated =
+                self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients)?;
+            Ok::<_, TrainError>((x, labels, differentiated))
         })??;
         let taken = torch::attempt("updating the parameters", || {
-            tch::no_grad(|| self.update(&x, labels.as_ref(), &encoded, batch.count))
+            tch::no_grad(|| self.update(&x, labels.as_ref(), &differentiated, batch.count))
         });
         self.half_step = taken.is_err();
         taken?
@@ -198,7 +209,7 @@ impl Trainer {
         &mut self,
         x: &Tensor,
         labels: Option<&Tensor>,
-        encoded: &Encoded,
+        Differentiated { encoded, drift, .. }: &Differentiated,
         images: usize,
     ) -> Result<(), TrainError> {
         let gradient = Gradient::from(&self.gradients);
@@ -208,7 +219,11 @@ impl Trainer {
         let label_bits =
             encoded.label_bits.as_ref().map_or_else(|| bits_per_dim.zeros_like(), &sum) / images as f64;
         let norm = gradient.norm.to_kind(Kind::Double);
-        let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+        let drift = drift.as_ref().map(|drift| drift.to_kind(Kind::Double));
+        let mut finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+        if let Some(drift) = &drift {
+            finite = finite.logical_and(&drift.le(MAX_DRIFT));
+        }
         let unclipped = match self.config.training.clip_grad_norm {
             None => norm.ones_like(),
             Some(limit) => (limit / &norm).clamp_max(1.0),
@@ -222,12 +237,21 @@ impl Trainer {
             level_bits_per_dim: encoded.level_log_prob.iter().map(|log_prob| sum(log_prob) * bits).collect(),
         };
         self.sums.add(figures, &finite);
+        if let Some(drift) = &drift {
+            self.sums.add_drift(drift);
+        }
         let lr = self.plan.lr(self.step);
         self.step += 1;
         self.images_seen += images as u64;
         let look = !self.device().is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
         let in_a_row = if look { self.sums.skipped_in_a_row() } else { 0 };
         if in_a_row >= MAX_SKIPPED_IN_A_ROW {
+            if let Some(drift) = drift.map(|drift| drift.double_value(&[]))
+                && drift.is_finite()
+                && drift > MAX_DRIFT
+            {
+                return Err(TrainError::Drift { step: self.step, drift });
+            }
             let layer = self.glow.first_not_finite(x, labels).unwrap_or_else(|| {
                 let parameter = self.optimizer.first_not_finite(&gradient);
                 format!("the gradient of {}", parameter.unwrap_or("the whole"))
