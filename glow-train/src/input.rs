@@ -16,8 +16,8 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// x [N, C, H, W] of a batch, with the noise of each image's number; and its labels `[N]` where the model
-    /// has classes.
+    /// x [N, C, H, W] of a batch, with the noise that the purpose and each image's number give; and its
+    /// labels `[N]` where the model has classes.
     ///
     /// # Errors
     /// The batch does not hold what the model asks for: [`TrainError::Batch`].

@@ -33,7 +33,7 @@ pub fn sample(glow: &Glow, draw: &Draw, stop: &AtomicBool) -> Result<Option<Vec<
             return Ok(None);
         }
         let end = draw.images.min(begin + draw.batch_size.max(1));
-        let part = torch::attempt("drawing samples", || {
+        pixels.extend(torch::attempt("drawing samples", || {
             let options = (Kind::Float, draw.device);
             let eps = glow.latents(begin as u64..end as u64, draw.temperature, draw.seed, options);
             let labels = (model.classes > 0).then(|| {
@@ -43,8 +43,7 @@ pub fn sample(glow: &Glow, draw: &Draw, stop: &AtomicBool) -> Result<Option<Vec<
             let x = glow.decode(&eps, labels.as_ref())?;
             let images = to_pixels(model, &x).flatten(0, -1).to_device(Device::Cpu);
             Ok::<_, TrainError>(Vec::<u8>::try_from(images).expect("a flat tensor of bytes"))
-        })??;
-        pixels.extend(part);
+        })??);
     }
     Ok(Some(pixels))
 }

@@ -2,11 +2,13 @@
 use glow_data::Batch;
 use glow_models::{Architecture, Config, Coupling, Training, Weights};
 use glow_train::Trainer;
+use glow_train::evaluate::bits_per_dim;
+use glow_train::flow::Glow;
 use tch::Device;
 
 const IMAGES: u64 = 12;
 
-fn trainer() -> Trainer {
+fn glow() -> Glow {
     // Small tensors: threads that wait for each other would only slow the test, beside others badly.
     tch::set_num_threads(1);
     let model = Architecture {
@@ -21,11 +23,15 @@ fn trainer() -> Trainer {
     let training = Training { lr: 1e-3, warmup: None, seed: 5, ..Default::default() };
     let mut trainer =
         Trainer::new(Config { model, training, ..Default::default() }, 100, Device::Cpu).unwrap();
-    trainer.initialise_actnorm(&batch(0, IMAGES));
+    trainer.initialise_actnorm(&batch(0, IMAGES)).unwrap();
     for step in 0..3 {
         trainer.step(&batch(step * IMAGES, IMAGES)).unwrap();
     }
-    trainer
+    trainer.glow(Weights::Raw).unwrap()
+}
+
+fn bits(glow: &Glow, batch: &Batch, draw: u64) -> Vec<f64> {
+    bits_per_dim(glow, batch, draw, 5, Device::Cpu).unwrap()
 }
 
 /// `count` images of triangular waves, from number `first_image` on.
@@ -40,26 +46,21 @@ fn batch(first_image: u64, count: u64) -> Batch {
 
 #[test]
 fn bits_per_dim_of_an_image_does_not_depend_on_its_batch() {
-    let trainer = trainer();
-    let whole = trainer.bits_per_dim(&batch(0, IMAGES), 0, Weights::Raw);
+    let glow = glow();
+    let whole = bits(&glow, &batch(0, IMAGES), 0);
     for size in [1, 2, 5, 10] {
         let firsts = (0..IMAGES).step_by(size as usize);
-        let parts = firsts
-            .flat_map(|first| trainer.bits_per_dim(&batch(first, size.min(IMAGES - first)), 0, Weights::Raw));
+        let parts = firsts.flat_map(|first| bits(&glow, &batch(first, size.min(IMAGES - first)), 0));
         let parts: Vec<f64> = parts.collect();
         assert_eq!(parts, whole, "batches of {size}");
     }
-    assert_ne!(
-        trainer.bits_per_dim(&batch(0, IMAGES), 1, Weights::Raw),
-        whole,
-        "another draw is other noise"
-    );
+    assert_ne!(bits(&glow, &batch(0, IMAGES), 1), whole, "another draw is other noise");
 }
 
 /// Weights, noise, initialisation and arithmetic together: what a seed gives stays.
 #[test]
 fn bits_per_dim_of_a_seed_never_changes() {
-    let bits = trainer().bits_per_dim(&batch(0, 3), 0, Weights::Raw);
+    let bits = bits(&glow(), &batch(0, 3), 0);
     for (actual, expected) in bits.iter().zip([0.0, 0.0, 0.0]) {
         assert!((actual - expected).abs() < 1e-5, "{bits:?}");
     }

@@ -82,11 +82,11 @@ fn batch(model: &Architecture, step: u64) -> Batch {
 fn ten_steps_are_those_of_an_independent_implementation() {
     for (name, model, expected) in cases() {
         let mut trainer = trainer(&model);
-        trainer.initialise_actnorm(&batch(&model, 0));
+        trainer.initialise_actnorm(&batch(&model, 0)).unwrap();
         let mut actual = Vec::new();
         for step in 0..STEPS {
             trainer.step(&batch(&model, step)).unwrap();
-            let report = trainer.report();
+            let report = trainer.report().unwrap();
             actual.push((report.bits_per_dim, report.gradient_norm));
         }
         for (step, (actual, expected)) in actual.iter().zip(expected).enumerate() {
