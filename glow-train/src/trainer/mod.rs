@@ -79,7 +79,6 @@ impl Trainer {
         let sums = Sums::new(config.model.levels, device);
         let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
         let inputs = Inputs { model: config.model.clone(), device, seed: config.training.seed };
-        let gradients = Gradients::zeros(&parameters);
         Ok(Self {
             config,
             inputs,
