@@ -2,7 +2,7 @@
 use crate::device::DeviceError;
 use crate::flow::MissingLabels;
 use glow_data::DataError;
-use glow_models::{Architecture, CheckpointError, Config, ConfigError};
+use glow_models::{Architecture, CheckpointError, Config, ConfigError, PretrainedError};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -26,6 +26,9 @@ pub enum TrainError {
     /// A batch without labels reached a model with classes.
     #[error(transparent)]
     Labels(#[from] MissingLabels),
+    /// A run cannot start from these weights.
+    #[error("cannot start from the weights asked for")]
+    Pretrained(#[from] PretrainedError),
     /// A file of the run cannot be written.
     #[error("cannot write {path}; what was saved before still stands")]
     Write {

@@ -3,11 +3,11 @@ mod cli;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use glow_models::{Checkpoint, Config, NetworkPrecision, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, NetworkPrecision, Pretrained, Weights, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::evaluate::{Evaluation, Score, evaluate};
-use glow_train::run::{self, Outcome, RunFolder};
+use glow_train::run::{self, Outcome, RunFolder, Start};
 use glow_train::trainer::load_glow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +58,10 @@ fn set_cuda_precision(precision: NetworkPrecision) {
 fn train(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let resume = matches.get_flag("resume");
+    let pretrained = match matches.get_one::<PathBuf>("init_from") {
+        Some(path) => Some(Pretrained::open(path).map_err(TrainError::from)?),
+        None => None,
+    };
     let mut config = if resume {
         let latest = RunFolder::new(&out).latest();
         Checkpoint::open(&latest).map_err(TrainError::from)?.meta().config.clone()
@@ -66,12 +70,18 @@ fn train(matches: &ArgMatches) -> Result<()> {
     } else if let Some(file) = matches.get_one::<PathBuf>("config") {
         Config::load(file)?
     } else {
-        Config::default()
+        let model = pretrained.as_ref().map(|pretrained| pretrained.architecture().clone());
+        Config { model: model.unwrap_or_default(), ..Config::default() }
     };
     for (name, value) in cli::overrides(matches) {
         config.set(name, value).map_err(usage)?;
     }
     config.validate().map_err(usage)?;
+    if let Some(pretrained) = &pretrained
+        && pretrained.fits(&config.model)
+    {
+        config.model = pretrained.architecture().clone();
+    }
     if config.data.data.is_empty() {
         return Err(
             UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
@@ -80,7 +90,12 @@ fn train(matches: &ArgMatches) -> Result<()> {
     set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c()?;
-    let outcome = run::train(config, &out, resume, device, &stop)?;
+    let start = match pretrained {
+        Some(pretrained) => Start::From(Box::new(pretrained)),
+        None if resume => Start::Resume,
+        None => Start::Fresh,
+    };
+    let outcome = run::train(config, &out, start, device, &stop)?;
     report(&outcome, &out.display().to_string());
     Ok(())
 }

@@ -29,6 +29,7 @@ mod parameter_values;
 mod parameters;
 mod plan;
 mod presets;
+mod pretrained;
 pub mod protobuf;
 pub mod random;
 mod tensor_file;
@@ -39,12 +40,12 @@ mod training;
 pub use architecture::{
     Architecture, ArchitectureError, Coupling, LOGSCALE_FACTOR, Permutation, RAW_SCALE_OFFSET,
 };
-pub use atomic::{remove_partial_files, write_atomically};
+pub use atomic::{link_atomically, remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
     Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};
 pub use duration::{Duration, DurationError};
 pub use fields::Field;
@@ -53,6 +54,7 @@ pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Init, Parameter, Role, RotationPart};
 pub use plan::{Interval, Plan};
 pub use presets::preset_names;
+pub use pretrained::{Pretrained, PretrainedError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,

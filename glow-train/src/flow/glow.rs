@@ -106,14 +106,14 @@ impl Level {
             let (y, log_det, cache) = step.forward(&z, map);
             keep(cache);
             if let Some(log_det) = log_det {
-                log_prob = log_prob + log_det;
+                log_prob += log_det;
             }
             z = y;
         }
         let eps = self.split.as_ref().map(|split| {
             let (z1, z2) = halves(&z);
             let (eps, log_density) = split.given(&z1).score(&z2);
-            log_prob = &log_prob + log_density;
+            log_prob += log_density;
             eps
         });
         LevelOutput { z, log_prob, eps }

@@ -20,7 +20,10 @@ use crate::metrics::Metrics;
 use crate::trainer::Trainer;
 use clock::{Interval, Task};
 use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
-use glow_models::{Checkpoint, CheckpointMeta, Config, Interval as Every, Memory, write_atomically};
+use glow_models::{
+    Checkpoint, CheckpointMeta, Config, Interval as Every, Memory, Pretrained, keep_checkpoint,
+    write_atomically,
+};
 use journal::Journal;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,8 +77,19 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
     Ok(splits)
 }
 
-/// Trains in the folder `out` until the last step, or until `stop` is set; then the run can be resumed. With
-/// `resume`, goes on from its latest checkpoint.
+/// What a run begins with.
+#[derive(Debug)]
+pub enum Start {
+    /// A fresh model.
+    Fresh,
+    /// The latest checkpoint in the run's folder.
+    Resume,
+    /// The weights of a model that exists, at step 0.
+    From(Box<Pretrained>),
+}
+
+/// Trains in the folder `out` until the last step, or until `stop` is set; then the run can be resumed. `start`
+/// says what it begins with.
 ///
 /// # Errors
 /// See [`TrainError`]. What was saved before stands; and where data or device fail in the middle of the run,
@@ -83,7 +97,7 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
 pub fn train(
     config: Config,
     out: &Path,
-    resume: bool,
+    start: Start,
     device: Device,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
@@ -91,18 +105,21 @@ pub fn train(
     let folder = RunFolder::new(out);
     // A folder is made only for a run that can start.
     let locked = if out.exists() { Some(folder.clone().lock()?) } else { None };
-    let checkpoint = match (resume, folder.latest().exists()) {
-        (false, true) => return Err(TrainError::RunExists { path: out.into() }),
-        (false, false) => None,
-        (true, _) => Some(Checkpoint::open(&folder.latest())?),
+    let checkpoint = match (&start, folder.latest().exists()) {
+        (Start::Resume, _) => Some(Checkpoint::open(&folder.latest())?),
+        (_, true) => return Err(TrainError::RunExists { path: out.into() }),
+        (_, false) => None,
     };
     let splits = open_data(&config)?;
     config.flips()?;
     let text = config.to_toml()?;
-    let trainer = match &checkpoint {
-        Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
-        None => Trainer::new(config, splits.train.len(), device)?,
+    let images = splits.train.len();
+    let trainer = match (&checkpoint, &start) {
+        (Some(checkpoint), _) => Trainer::resume(checkpoint, config, device)?,
+        (None, Start::From(pretrained)) => Trainer::start_from(pretrained, config, images, device)?,
+        (None, _) => Trainer::new(config, images, device)?,
     };
+    drop(start);
     let locked = match locked {
         Some(locked) => locked,
         None => folder.lock()?,
@@ -439,7 +456,12 @@ impl Run {
             None => true,
         };
         if sound {
-            self.trainer.save(&self.folder.latest())?;
+            let latest = self.folder.latest();
+            self.trainer.save(&latest)?;
+            if let Some(keep) = self.trainer.config().training.keep_last {
+                keep_checkpoint(&latest, step, keep)
+                    .map_err(|source| TrainError::Write { path: latest, source })?;
+            }
         } else {
             self.journal.note(&format!("step {step}: the loss is not finite; the checkpoint before stands"));
         }

@@ -3,7 +3,9 @@ use super::Trainer;
 use crate::error::TrainError;
 use crate::flow::{Glow, Parameters, tensor_bytes, tensor_from_bytes};
 use crate::torch;
-use glow_models::{Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Role, Weights};
+use glow_models::{
+    Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Parameter, Pretrained, Role, Weights,
+};
 use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -46,6 +48,36 @@ impl Trainer {
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
         Ok(trainer)
+    }
+
+    /// A new run on `train_images` images that starts from the weights of a model that exists: step 0, a fresh
+    /// optimiser, averages equal to the weights, actnorms as they are.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or describes another architecture; the weights cannot be read; or memory
+    /// does not suffice.
+    pub fn start_from(
+        pretrained: &Pretrained,
+        config: Config,
+        train_images: usize,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        if *pretrained.architecture() != config.model {
+            return Err(TrainError::OtherArchitecture {
+                path: pretrained.path().into(),
+                checkpoint: Box::new(pretrained.architecture().clone()),
+                asked: Box::new(config.model),
+            });
+        }
+        torch::attempt("loading the weights to start from", || {
+            let bytes = |parameter: &Parameter| pretrained.bytes(parameter);
+            let parameters = Parameters::from_bytes(&config.model, device, Kind::Float, bytes)?;
+            let averages = parameters.copy();
+            let mut trainer = Self::over(config, train_images as u64, device, parameters, averages)?;
+            trainer.actnorm_initialised = true;
+            Ok(trainer)
+        })?
     }
 
     /// Writes a checkpoint, whole or not at all.

@@ -421,7 +421,8 @@ impl Thaw {
         let constants = self.frozen.array("log_prob.constant", &[self.log_scales.len()])?;
         for (frozen, log_scale) in constants.into_iter().zip(&self.log_scales) {
             let thawed = base - log_scale;
-            if (frozen - thawed).abs() > CONSTANT_TOLERANCE * (dims + frozen.abs()) {
+            let close = (frozen - thawed).abs() <= CONSTANT_TOLERANCE * (dims + frozen.abs());
+            if !close {
                 return Err(ThawError::Constant { frozen, thawed });
             }
         }
