@@ -1,8 +1,8 @@
 //! The loaded model.
 use crate::graph::Graph;
-use crate::load::progress::LoadTimes;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::ports::{Input, Output, PerLevel};
+use crate::progress::LoadTimes;
 use crate::session::SessionOptions;
 use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
 use glow_models::Bundle;

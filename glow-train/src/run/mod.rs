@@ -17,7 +17,7 @@ use crate::cost::{self, si};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, check_architecture};
 use clock::{Interval, Task};
 use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use glow_models::{
@@ -102,6 +102,10 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
     config.validate()?;
+    config.flips()?;
+    if let Start::From(pretrained) = &start {
+        check_architecture(pretrained, &config.model)?;
+    }
     let folder = RunFolder::new(out);
     // A folder is made only for a run that can start.
     let locked = if out.exists() { Some(folder.clone().lock()?) } else { None };
@@ -111,7 +115,6 @@ pub fn train(
         (_, false) => None,
     };
     let splits = open_data(&config)?;
-    config.flips()?;
     let text = config.to_toml()?;
     let images = splits.train.len();
     let trainer = match (&checkpoint, &start) {

@@ -2,6 +2,7 @@
 mod checkpoint;
 mod figures;
 
+pub(crate) use checkpoint::check_architecture;
 pub use checkpoint::{load_glow, load_parameters};
 pub use figures::Report;
 
