@@ -127,9 +127,9 @@ pub fn command() -> Command {
             .arg(
                 Arg::new("split")
                     .long("split")
-                    .value_parser(["validation", "train"])
+                    .value_parser(["validation", "train", "all"])
                     .default_value("validation")
-                    .help("Which part of it"),
+                    .help("Which part of it; all measures every image, those trained on too"),
             )
             .arg(
                 Arg::new("weights")

@@ -146,13 +146,24 @@ fn eval(matches: &ArgMatches) -> Result<()> {
     let mut config = checkpoint.meta().config.clone();
     if let Some(data) = matches.get_one::<String>("data") {
         config.data.data = data.clone();
+        // The validation images of the run are those of the run's data set.
+        config.data.validation.clear();
     }
     let text = |name: &str| matches.get_one::<String>(name).expect("it has a default").as_str();
     let weights = if text("weights") == "raw" { Weights::Raw } else { Weights::Averaged };
     let draws = *matches.get_one::<u64>("draws").expect("it has a default");
     let images = *matches.get_one::<usize>("images").expect("it has a default");
-    let splits = run::open_data(&config)?;
-    let dataset = if text("split") == "train" { splits.train } else { splits.validation };
+    let class_names = &checkpoint.meta().class_names;
+    let (dataset, skipped) = match text("split") {
+        "all" => {
+            let opened = run::open_all_data(&config, class_names)?;
+            (opened.dataset, opened.skipped)
+        }
+        split => {
+            let splits = run::open_data(&config, class_names)?;
+            (if split == "train" { splits.train } else { splits.validation }, splits.skipped)
+        }
+    };
     let n_bits = config.model.n_bits;
     set_cuda_precision(NetworkPrecision::Fp32);
     let device = device(matches)?;
@@ -172,8 +183,8 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         1.96 * score.standard_error,
         score.images
     );
-    if splits.skipped.count() > 0 {
-        eprintln!("{}", splits.skipped);
+    if skipped.count() > 0 {
+        eprintln!("{skipped}");
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ export const readAll = (path) => readdirSync(path).sort().map((name) => [...read
 /** The library's random model of 8×8 images, with one attribute. */
 export async function makeBundle() {
   const bundle = join(folder, 'bundle');
-  cpSync(join(root, 'glow-runtime/tests/bundle'), bundle, { recursive: true });
+  cpSync(join(root, 'models/tests/bundle'), bundle, { recursive: true });
   for (const [kind, level] of [['bright', 170], ['dark', 70]]) {
     mkdirSync(join(folder, kind));
     for (let i = 0; i < 4; i++) {

@@ -19,7 +19,7 @@ use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::{Trainer, check_architecture};
 use clock::{Interval, Task};
-use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
+use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Splits};
 use glow_models::{
     Checkpoint, CheckpointMeta, Config, Interval as Every, Memory, Pretrained, keep_checkpoint,
     write_atomically,
@@ -51,30 +51,41 @@ pub struct Outcome {
     pub spent: TimeSpent,
 }
 
-/// Opens the data set of a configuration, and checks its classes against the model's.
+/// Opens the data set of a configuration, and checks its classes against the model's, whose names are
+/// `class_names`, or not known yet if that is empty.
 ///
 /// # Errors
 /// The data set cannot be used, or has no classes or more than a model with classes.
-pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
-    let shape = ImageShape {
-        height: config.model.height,
-        width: config.model.width,
-        channels: config.model.channels,
-    };
-    let options = OpenOptions {
-        validation_fraction: config.data.validation_fraction,
-        seed: config.training.seed,
-        cache_bytes: config.data.cache_bytes,
-        random_crop: config.data.random_crop,
-        classes: config.model.classes,
-        attribute: config.data.attribute.clone(),
-    };
-    let splits = glow_data::open(&config.data.data.parse()?, shape, &options)?;
+pub fn open_data(config: &Config, class_names: &[String]) -> Result<Splits, TrainError> {
+    let splits =
+        glow_data::open(&config.data.data.parse()?, shape(config), &open_options(config, class_names))?;
     let classes = splits.train.classes().len();
     if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });
     }
     Ok(splits)
+}
+
+/// Opens all images of the data set of a configuration, to evaluate the model on.
+///
+/// # Errors
+/// The data set cannot be used.
+pub fn open_all_data(config: &Config, class_names: &[String]) -> Result<Opened, TrainError> {
+    let options = open_options(config, class_names);
+    Ok(glow_data::open_all(&config.data.data.parse()?, shape(config), &options)?)
+}
+
+fn shape(config: &Config) -> ImageShape {
+    ImageShape { height: config.model.height, width: config.model.width, channels: config.model.channels }
+}
+
+fn open_options(config: &Config, class_names: &[String]) -> OpenOptions {
+    OpenOptions {
+        data: config.data.clone(),
+        seed: config.training.seed,
+        classes: config.model.classes,
+        class_names: class_names.to_vec(),
+    }
 }
 
 /// What a run begins with.
@@ -114,14 +125,23 @@ pub fn train(
         (_, true) => return Err(TrainError::RunExists { path: out.into() }),
         (_, false) => None,
     };
-    let splits = open_data(&config)?;
+    let (class_names, working_folder) = match &checkpoint {
+        Some(checkpoint) => (checkpoint.meta().class_names.clone(), checkpoint.meta().working_folder.clone()),
+        None => Default::default(),
+    };
+    let splits = open_data(&config, &class_names)
+        .map_err(|error| error.with_working_folder(&config.data.data, &working_folder))?;
     let text = config.to_toml()?;
     let images = splits.train.len();
-    let trainer = match (&checkpoint, &start) {
+    let conditional = config.model.classes > 0;
+    let mut trainer = match (&checkpoint, &start) {
         (Some(checkpoint), _) => Trainer::resume(checkpoint, config, device)?,
         (None, Start::From(pretrained)) => Trainer::start_from(pretrained, config, images, device)?,
         (None, _) => Trainer::new(config, images, device)?,
     };
+    if conditional {
+        trainer.set_class_names(splits.train.classes().to_vec());
+    }
     drop(start);
     let locked = match locked {
         Some(locked) => locked,
@@ -297,14 +317,20 @@ impl Run {
     }
 
     fn loader_options(&self) -> Result<LoaderOptions, TrainError> {
-        let Config { training, model, .. } = self.trainer.config();
+        let Config { training, model, data } = self.trainer.config();
+        let threads = match data.loader_threads {
+            0 => LoaderOptions::default().threads,
+            threads => threads,
+        };
         Ok(LoaderOptions {
+            threads,
+            prefetch: data.prefetch,
             batch_size: training.images_per_step(model.height, model.width),
             seed: training.seed,
             flip: self.trainer.config().flips()?,
             shift: training.shift,
             start_image: self.trainer.images_seen(),
-            ..LoaderOptions::default()
+            shuffle: true,
         })
     }
 

@@ -44,6 +44,9 @@ pub struct Trainer {
     actnorm_initialised: bool,
     last_bits_per_dim: Option<f64>,
     best_bits_per_dim: Option<f64>,
+    class_names: Vec<String>,
+    /// The folder that the run was started in.
+    working_folder: String,
     sums: Sums,
     /// Whether an error of libtorch left a step half taken.
     half_step: bool,
@@ -96,9 +99,16 @@ impl Trainer {
             actnorm_initialised: false,
             last_bits_per_dim: None,
             best_bits_per_dim: None,
+            class_names: Vec::new(),
+            working_folder: std::env::current_dir().map_or(String::new(), |path| path.display().to_string()),
             sums,
             half_step: false,
         })
+    }
+
+    /// Sets the names of the classes, in the order of their labels, which checkpoints then hold.
+    pub fn set_class_names(&mut self, names: Vec<String>) {
+        self.class_names = names;
     }
 
     /// The run's configuration.
