@@ -2,6 +2,7 @@
 //! another one in the same folder. None may lose what it had, and none may differ afterwards.
 use glow_models::Checkpoint;
 use glow_tests::{assert_fails, faces, program, run, stdout};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -80,49 +81,53 @@ fn tensors(out: &Path) -> Vec<(String, Vec<u8>)> {
     all
 }
 
+/// Which file a run's metrics are: another one each time that a run is resumed.
+fn metrics_file(out: &Path) -> Option<u64> {
+    std::fs::metadata(out.join("metrics.jsonl")).ok().map(|metadata| metadata.ino())
+}
+
 /// Kills a run `kills` times, resumes it each time, and looks for a difference to one that was left alone.
 ///
-/// Each kill comes once a number of further steps, a function of `seed` alone, is in the metrics, and a
-/// fraction of a step later, so that it falls into steps, checkpoints, validations and sample grids; only how
-/// far into them is left to chance.
+/// Each kill comes once the process has taken a number of steps that `seed` decides, from none to twice as
+/// many as lie between checkpoints, and a fraction of a step later, so that kills fall into the start, steps,
+/// checkpoints, validations and sample grids. A machine under load kills later, and that is as good.
 fn killed_and_resumed(kills: u64, seed: u64, more: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    let last = 3 * kills + 6;
     let often = format!(
-        "--steps {last} --checkpoint-every 3 --validate-every 5 --sample-every 7 --sample-images 4 --shift 2 {more}"
+        "--checkpoint-every 3 --validate-every 5 --sample-every 7 --sample-images 4 --shift 2 {more} --steps"
     );
-    stdout(start(&faces(), &whole, &often).output().unwrap());
     let mut random = seed;
     for kill in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut command = start(&faces(), &killed, &format!("{often} 1000000"));
+        // The first kills may come before there is a checkpoint.
         let resumed = killed.join("checkpoints/latest.safetensors").exists();
-        let mut command = start(&faces(), &killed, &often);
+        let began = if resumed { checkpoint_step(&killed) } else { 0 };
         if resumed {
             command = Command::new(program("glow-train"));
             command.args(["--out", killed.to_str().unwrap(), "--resume", "--device", "cpu"]);
             command.env("OMP_NUM_THREADS", "1").stdout(Stdio::null());
         }
-        let began = if resumed { checkpoint_step(&killed) } else { 0 };
+        let file = metrics_file(&killed);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        // On average somewhat more than a checkpoint further each time.
-        let step = (began + 1 + (random >> 33) % 6).min(last - 1);
         let patience = Instant::now();
-        // Lines of steps behind the checkpoint are there until the resumed process has dropped them.
-        while steps(&killed, "train").last().is_none_or(|&done| done != step) {
-            assert!(
-                patience.elapsed() < Duration::from_secs(300),
-                "kill {kill}: step {step} was not reached"
-            );
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
+        while metrics_file(&killed) == file {
+            assert!(patience.elapsed() < Duration::from_secs(300), "kill {kill}: the run did not start");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before kill {kill}");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        match (random >> 33) % 7 {
+            0 => {}
+            further => wait_for_step(&mut child, &killed, began + further),
         }
         std::thread::sleep(Duration::from_micros((random >> 40) % 8000));
-        let _ = child.kill();
-        child.wait().unwrap();
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "the run ended before kill {kill}");
     }
-    stdout(resume(&killed, ""));
+    let last = checkpoint_step(&killed) + 8;
+    stdout(resume(&killed, &format!("--steps {last}")));
+    stdout(start(&faces(), &whole, &format!("{often} {last}")).output().unwrap());
     assert_eq!(tensors(&whole), tensors(&killed), "seed {seed}");
     for split in ["train", "validation", "samples"] {
         let numbers = |out: &Path| -> Vec<serde_json::Value> {
