@@ -97,18 +97,21 @@ fn killed_and_resumed(kills: u64, seed: u64, more: &str) {
     let often = format!(
         "--checkpoint-every 3 --validate-every 5 --sample-every 7 --sample-images 4 --shift 2 {more} --steps"
     );
+    // One thread throughout, as the number of threads decides the last bits.
+    let resumption = |more: &str| {
+        let mut command = Command::new(program("glow-train"));
+        command.env("OMP_NUM_THREADS", "1").stdout(Stdio::null());
+        command.args(["--out", killed.to_str().unwrap(), "--resume", "--device", "cpu"]).args(words(more));
+        command
+    };
     let mut random = seed;
     for kill in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut command = start(&faces(), &killed, &format!("{often} 1000000"));
         // The first kills may come before there is a checkpoint.
         let resumed = killed.join("checkpoints/latest.safetensors").exists();
         let began = if resumed { checkpoint_step(&killed) } else { 0 };
-        if resumed {
-            command = Command::new(program("glow-train"));
-            command.args(["--out", killed.to_str().unwrap(), "--resume", "--device", "cpu"]);
-            command.env("OMP_NUM_THREADS", "1").stdout(Stdio::null());
-        }
+        let mut command =
+            if resumed { resumption("") } else { start(&faces(), &killed, &format!("{often} 1000000")) };
         let file = metrics_file(&killed);
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let patience = Instant::now();
@@ -126,7 +129,7 @@ fn killed_and_resumed(kills: u64, seed: u64, more: &str) {
         assert!(!child.wait().unwrap().success(), "the run ended before kill {kill}");
     }
     let last = checkpoint_step(&killed) + 8;
-    stdout(resume(&killed, &format!("--steps {last}")));
+    stdout(resumption(&format!("--steps {last}")).output().unwrap());
     stdout(start(&faces(), &whole, &format!("{often} {last}")).output().unwrap());
     assert_eq!(tensors(&whole), tensors(&killed), "seed {seed}");
     for split in ["train", "validation", "samples"] {
