@@ -22,7 +22,14 @@ fn part(case: &str, environment: Environment) -> Result<String, DistributedError
     };
     let rendezvous = Rendezvous::connect(environment, timeout)?;
     let lr = if case == "differs" && rank == 1 { 0.002 } else { 0.001 };
-    let group = rendezvous.join(Description::new().with("lr", lr).with("seed", 7), false)?;
+    let meeting =
+        rendezvous.meet(Description::new().with("lr", lr).with("seed", 7), format!("of rank {rank}"))?;
+    assert_eq!(meeting.offer(), "of rank 0");
+    if case == "no device" && rank == 1 {
+        meeting.fail("there is no device");
+        return Ok("there is no device".into());
+    }
+    let group = meeting.connect(false)?;
     let ones = Tensor::ones([8], tch::kind::FLOAT_CPU);
     group.all_reduce(&ones, "testing")?;
     match case {
@@ -173,7 +180,11 @@ fn processes_that_differ_are_refused_by_name() {
     let difference = "Differs lr is 0.001 on rank 0 and 0.002 on rank 1";
     assert_eq!(run("differs", &[(0, 3), (1, 3), (2, 3)]), [difference; 3]);
     let difference = "Differs WORLD_SIZE is 2 on rank 0 and 3 on rank 1";
-    assert_eq!(run("world", &[(0, 2), (1, 3), (2, 3)]), [difference, difference, "Superfluous 2"]);
+    let outcomes = run("world", &[(0, 2), (1, 3), (2, 3)]);
+    assert_eq!(outcomes[..2], [difference; 2]);
+    // Rank 0 does not know of it, and may be gone when it comes.
+    let superfluous = ["Superfluous 2", "PeerLost [0] false", "Unreachable"];
+    assert!(superfluous.contains(&outcomes[2].as_str()), "{outcomes:?}");
 }
 
 #[test]
@@ -218,6 +229,10 @@ fn the_reason_of_a_failure_reaches_all() {
     assert_eq!(
         run("fails", &[(0, 3), (1, 3), (2, 3)]),
         ["PeerFailed 1 the disk is full", "the disk is full", "PeerFailed 1 the disk is full"]
+    );
+    assert_eq!(
+        run("no device", &[(0, 2), (1, 2)]),
+        ["PeerFailed 1 there is no device", "there is no device"]
     );
 }
 

@@ -4,7 +4,8 @@ use crate::error::TrainError;
 use crate::flow::{Glow, Parameters, tensor_bytes, tensor_from_bytes};
 use crate::torch;
 use glow_models::{
-    Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Parameter, Pretrained, Role, Weights,
+    Architecture, Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Parameter, Pretrained, Role,
+    Weights,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -47,6 +48,11 @@ impl Trainer {
         trainer.actnorm_initialised = meta.actnorm_initialised;
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
+        trainer.class_names = meta.class_names.clone();
+        // A data set that is named anew is meant from here.
+        if trainer.config.data.data == meta.config.data.data && !meta.working_folder.is_empty() {
+            trainer.working_folder = meta.working_folder.clone();
+        }
         Ok(trainer)
     }
 
@@ -63,13 +69,7 @@ impl Trainer {
         device: Device,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        if *pretrained.architecture() != config.model {
-            return Err(TrainError::OtherArchitecture {
-                path: pretrained.path().into(),
-                checkpoint: Box::new(pretrained.architecture().clone()),
-                asked: Box::new(config.model),
-            });
-        }
+        check_architecture(pretrained, &config.model)?;
         torch::attempt("loading the weights to start from", || {
             let bytes = |parameter: &Parameter| pretrained.bytes(parameter);
             let parameters = Parameters::from_bytes(&config.model, device, Kind::Float, bytes)?;
@@ -99,6 +99,8 @@ impl Trainer {
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
             minutes: self.minutes,
+            class_names: self.class_names.clone(),
+            working_folder: self.working_folder.clone(),
             ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =
@@ -119,6 +121,19 @@ impl Trainer {
         })?
         .map_err(|source| TrainError::Write { path: path.into(), source })
     }
+}
+
+/// Checks that a run of this architecture can start from these weights.
+pub(crate) fn check_architecture(pretrained: &Pretrained, asked: &Architecture) -> Result<(), TrainError> {
+    let architecture = pretrained.architecture();
+    if architecture == asked {
+        return Ok(());
+    }
+    Err(TrainError::OtherArchitecture {
+        path: pretrained.path().into(),
+        checkpoint: Box::new(architecture.clone()),
+        asked: Box::new(asked.clone()),
+    })
 }
 
 /// The flow of a checkpoint in fp32, without what training it takes.

@@ -5,7 +5,7 @@ mod graph;
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
 
-use crate::{Architecture, ArchitectureError, LatentShape, TensorFileError};
+use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -109,6 +109,12 @@ pub struct Manifest {
     pub opset: i64,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// What is done to an image before it is brought to the model's size, as in training.
+    #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
+    pub preprocessing: Preprocessing,
+    /// Names of the classes, in the order of their labels; empty if there are none or none are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
     /// themselves.
     pub files: BTreeMap<String, FileEntry>,
@@ -193,6 +199,8 @@ impl Manifest {
             precision,
             opset,
             provenance,
+            preprocessing: Preprocessing::default(),
+            class_names: Vec::new(),
             files: BTreeMap::new(),
         }
     }
