@@ -24,7 +24,7 @@ pub use data::ImageSource;
 pub use error::ExportError;
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
-pub use verify::{Check, Quality, Verification, verify};
+pub use verify::{Check, Peaks, Quality, Verification, verify};
 
 use destination::Destination;
 use frozen::Frozen;
@@ -34,7 +34,7 @@ use glow_models::{
 };
 use onnx::ModelProto;
 use parameters::Parameters;
-use precision::CouplingInputs;
+use precision::{CouplingInputs, Emulation};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -136,11 +136,12 @@ pub fn export(
     let reference = Reference::from_parameters(parameters)?;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
-            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images))?
+            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images)?)?
         }
         (Precision::Fp16, _) => precision::half(fp32.clone())?,
         _ => fp32.clone(),
     };
+    let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
     let sealed =
         |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
     let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
@@ -154,10 +155,10 @@ pub fn export(
                 Some(folder)
             }
         };
-        let baseline = baseline.as_ref().map(|folder| folder.path());
+        let lowered = baseline.as_ref().zip(emulation.as_ref());
         let proven = verify::prove(
             destination.draft(),
-            baseline,
+            lowered.map(|(fp32, emulation)| verify::Lowered { fp32: fp32.path(), emulation }),
             &reference,
             held_out.as_ref(),
             options.allow_inexact,
