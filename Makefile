@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test bench demo fmt clean
+.PHONY: help setup tools check lint test package bench demo fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -86,6 +86,9 @@ lint: setup ## format, clippy and documentation, warnings being errors
 test: setup ## all tests
 	$(CARGO) test --workspace --all-features $(LOCKED)
 
+package: ## pack the library crates as for a registry
+	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
+
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)
 
@@ -100,7 +103,7 @@ release = $(shell $(CARGO) metadata --no-deps --format-version 1 | \
 photos := .native/data/orl-faces
 
 demo: setup ## train a small Glow on photographs of faces, freeze it, sample from it
-	$(CARGO) build --release -p glow-train -p glow-export -p glow-runtime --features glow-runtime/cli $(LOCKED)
+	$(CARGO) build --release -p glow-train -p glow-export -p glow-cli $(LOCKED)
 	rm -rf out/demo-run out/demo-bundle
 	$(release)/glow-train --config build/demo.toml --data images:$(photos) --out out/demo-run
 	$(release)/glow-export out/demo-run --out out/demo-bundle

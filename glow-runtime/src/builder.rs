@@ -165,10 +165,14 @@ impl GlowBuilder {
 
     /// The ONNX Runtime library, or the folder that it is in. Default: the first of
     ///
-    /// 1. the environment variable `ORT_DYLIB_PATH`,
+    /// 1. the environment variable `ORT_DYLIB_PATH`, a file or a folder,
     /// 2. the executable's folder,
-    /// 3. the folder that `make setup` fills, of the checkout that this crate was compiled in; for
-    ///    OpenVINO that of `make setup OPENVINO=1`.
+    /// 3. the folder `lib` beside that one, as programs are installed,
+    /// 4. the folder that `make setup` fills, of the checkout that this crate was compiled in, if it was; for
+    ///    OpenVINO that of `make setup OPENVINO=1`,
+    /// 5. the system's libraries: `libonnxruntime.so.1` by the loader (`libonnxruntime.dylib` on macOS).
+    ///
+    /// Version 1.21 or newer is needed. Older ones are refused: they take the graphs and compute wrong pixels.
     ///
     /// A process uses one library: the first that a bundle was loaded with. To ask for another one
     /// later is an error; not to ask is not.

@@ -17,8 +17,9 @@ pub enum Error {
     Bundle(#[from] BundleError),
     /// No ONNX Runtime was found.
     #[error(
-        "no ONNX Runtime library was found; looked for{}\nrun `make setup` in the checkout, or give its path \
-         (ORT_DYLIB_PATH, `GlowBuilder::onnxruntime`, `--onnxruntime`)",
+        "no ONNX Runtime library was found; looked in{}\nrun `make setup` in a checkout of Glow, or install \
+         ONNX Runtime 1.21 or newer and give its path (ORT_DYLIB_PATH, `GlowBuilder::onnxruntime`, \
+         `--onnxruntime`)",
         list(.looked)
     )]
     LibraryNotFound {

@@ -40,8 +40,8 @@
 //!   nothing panics.
 //!
 //! # ONNX Runtime
-//! The library is opened at run time; [`GlowBuilder::onnxruntime`] says where it is looked for. Any
-//! version from 1.17 on will do. A process has one ONNX Runtime, and this crate starts it: programs that
+//! The library is opened at run time; [`GlowBuilder::onnxruntime`] says where it is looked for. Version
+//! 1.21 or newer is needed: older ones compute wrong pixels, and are refused. A process has one ONNX Runtime, and this crate starts it: programs that
 //! use the crate `ort` for themselves as well cannot share it.
 //!
 //! # Memory and time
@@ -65,7 +65,6 @@
 //! | --- | --- | --- |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
-//! | `cli` | the program `glow` | no |
 mod attributes;
 mod builder;
 mod error;

@@ -46,13 +46,14 @@ pub(crate) fn relocate(
         let mut new_graph = Vec::with_capacity(graph.len());
         for field in Fields::new(graph) {
             let (number, value) = field?;
-            match (number, value) {
-                (INITIALIZER, Value::Bytes(bytes)) if let Some(tensor) = external(bytes)? => {
-                    let (location, offset) = place(&tensor);
-                    let moved = ExternalTensor { location, offset, ..tensor };
-                    append(&mut new_graph, INITIALIZER, Value::Bytes(&with_place(bytes, &moved)?));
-                }
-                _ => append(&mut new_graph, number, value),
+            if let (INITIALIZER, Value::Bytes(bytes)) = (number, value)
+                && let Some(tensor) = external(bytes)?
+            {
+                let (location, offset) = place(&tensor);
+                let moved = ExternalTensor { location, offset, ..tensor };
+                append(&mut new_graph, INITIALIZER, Value::Bytes(&with_place(bytes, &moved)?));
+            } else {
+                append(&mut new_graph, number, value);
             }
         }
         append(&mut new_model, GRAPH, Value::Bytes(&new_graph));

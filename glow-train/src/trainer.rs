@@ -7,7 +7,8 @@ use crate::flow::{
 };
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use glow_models::{
-    Architecture, Checkpoint, CheckpointMeta, Config, Group, Role, Schedule, Training, Weights,
+    Architecture, Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Role, Schedule, Training,
+    Weights,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -137,18 +138,19 @@ impl Trainer {
                 asked: Box::new(config.model),
             });
         }
-        let parameters = load_parameters(checkpoint, Weights::Raw, device);
-        let averages = load_parameters(checkpoint, Weights::Averaged, device);
+        checkpoint.check_resumable()?;
+        let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
+        let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
         let mut trainer = Self::over(config, meta.train_images, device, parameters, averages);
-        tch::no_grad(|| {
+        tch::no_grad(|| -> Result<(), TrainError> {
             for (parameter, mean, size) in trainer.optimizer.state() {
                 for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
-                    let bytes =
-                        checkpoint.bytes(group, &parameter.name).expect("a checked checkpoint has it");
-                    tensor.copy_(&tensor_from_bytes(parameter, bytes));
+                    let bytes = checkpoint.bytes(group, &parameter.name)?;
+                    tensor.copy_(&tensor_from_bytes(parameter, &bytes));
                 }
             }
-        });
+            Ok(())
+        })?;
         trainer.step = meta.step;
         trainer.images_seen = meta.images_seen;
         trainer.actnorm_initialised = meta.actnorm_initialised;
@@ -395,15 +397,20 @@ impl Trainer {
             actnorm_initialised: self.actnorm_initialised,
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
+            ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =
             self.optimizer.state().map(|(p, mean, size)| (p.name.as_str(), (mean, size))).collect();
         glow_models::write_atomically(path, |out| {
-            Checkpoint::write(out, &meta, |group, parameter| match group {
-                Group::Params => tensor_bytes(&self.parameters.get(&parameter.name)),
-                Group::Averages => tensor_bytes(&self.averages.get(&parameter.name)),
-                Group::OptimizerMean => tensor_bytes(&state[parameter.name.as_str()].0),
-                Group::OptimizerSize => tensor_bytes(&state[parameter.name.as_str()].1),
+            Checkpoint::write(out, &meta, &Group::ALL, |group, parameter, out| {
+                let name = parameter.name.as_str();
+                let tensor = match group {
+                    Group::Params => self.parameters.get(name),
+                    Group::Averages | Group::FurtherAverages(_) => self.averages.get(name),
+                    Group::OptimizerMean => state[name].0.shallow_clone(),
+                    Group::OptimizerSize => state[name].1.shallow_clone(),
+                };
+                out.write_all(&tensor_bytes(&tensor))
             })
         })
         .map_err(|source| TrainError::Write { path: path.into(), source })
@@ -435,12 +442,19 @@ fn steps_per_epoch(config: &Config, train_images: u64) -> f64 {
 }
 
 /// The parameters of a checkpoint in f32: the trained ones as asked for, and the fixed ones.
-pub fn load_parameters(checkpoint: &Checkpoint, weights: Weights, device: Device) -> Parameters {
+///
+/// # Errors
+/// The checkpoint's file cannot be read.
+pub fn load_parameters(
+    checkpoint: &Checkpoint,
+    weights: Weights,
+    device: Device,
+) -> Result<Parameters, CheckpointError> {
     Parameters::from_bytes(&checkpoint.meta().config.model, device, Kind::Float, |parameter| {
         let group = match (weights, parameter.role) {
             (Weights::Averaged, Role::Trained) => Group::Averages,
             _ => Group::Params,
         };
-        checkpoint.bytes(group, &parameter.name).expect("a checked checkpoint has it")
+        checkpoint.bytes(group, &parameter.name)
     })
 }

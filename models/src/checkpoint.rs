@@ -1,17 +1,27 @@
 //! A training checkpoint: one safetensors file with parameters, averages and optimiser state, and the
 //! run's configuration and position in its metadata.
-use crate::{Config, ConfigError, Parameter, Role, TensorBytes, TensorFileError, write_tensors};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+//!
+//! | group | tensors | needed |
+//! | --- | --- | --- |
+//! | `params/NAME` | every parameter, trained and fixed | always |
+//! | `averages/NAME` | the Polyak average of each trained one | no: without them the averages are the parameters |
+//! | `averages.N/NAME`, N = 1, 2, … | further averages, which the metadata name | no |
+//! | `optimizer.m/NAME`, `optimizer.v/NAME` | running mean and size of its gradient | no |
+//!
+//! A checkpoint without the optimiser's groups (imported, thawed, shipped) can be exported, and a new run can
+//! start from it; it cannot be resumed exactly.
+use crate::{Config, ConfigError, Parameter, Role, TensorFile, TensorFileError, TensorSpec, stream_tensors};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const FORMAT: &str = "glow-checkpoint";
-const VERSION: &str = "1";
+/// Version 2 has durations as text in its configuration, and may lack groups.
+const VERSION: &str = "2";
+/// The versions that are read.
+const READ_VERSIONS: [&str; 2] = ["1", VERSION];
 const FORMAT_KEY: &str = "format";
 const VERSION_KEY: &str = "version";
 const META_KEY: &str = "glow";
@@ -23,6 +33,8 @@ pub enum Group {
     Params,
     /// `averages/NAME`: the Polyak average of each trained parameter.
     Averages,
+    /// `averages.N/NAME`: a further average, N from 1; see [`CheckpointMeta::further_averages`].
+    FurtherAverages(u8),
     /// `optimizer.m/NAME`: the running mean of its gradient.
     OptimizerMean,
     /// `optimizer.v/NAME`: the running size of its gradient.
@@ -30,18 +42,21 @@ pub enum Group {
 }
 
 impl Group {
-    /// All groups.
+    /// The groups of a checkpoint that a run resumes from, with one average.
     pub const ALL: [Group; 4] = [Group::Params, Group::Averages, Group::OptimizerMean, Group::OptimizerSize];
+
+    /// The groups of a checkpoint that can be exported and trained on from.
+    pub const WEIGHTS: [Group; 2] = [Group::Params, Group::Averages];
 
     /// Full name of a parameter's tensor in this group.
     pub fn tensor_name(self, parameter: &str) -> String {
-        let prefix = match self {
-            Group::Params => "params",
-            Group::Averages => "averages",
-            Group::OptimizerMean => "optimizer.m",
-            Group::OptimizerSize => "optimizer.v",
-        };
-        format!("{prefix}/{parameter}")
+        match self {
+            Group::Params => format!("params/{parameter}"),
+            Group::Averages => format!("averages/{parameter}"),
+            Group::FurtherAverages(n) => format!("averages.{n}/{parameter}"),
+            Group::OptimizerMean => format!("optimizer.m/{parameter}"),
+            Group::OptimizerSize => format!("optimizer.v/{parameter}"),
+        }
     }
 
     /// Whether the group has a tensor for a parameter of this role.
@@ -52,7 +67,7 @@ impl Group {
 
 /// What a checkpoint says besides its tensors. Random numbers are a function of the seed and the step,
 /// and the order of the data of the seed and `images_seen`, so these are the whole position.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointMeta {
     /// The run's configuration.
     pub config: Config,
@@ -68,6 +83,12 @@ pub struct CheckpointMeta {
     pub bits_per_dim: Option<f64>,
     /// The best validation's bits/dim so far.
     pub best_bits_per_dim: Option<f64>,
+    /// Minutes of training so far, over all processes that went on with the run.
+    #[serde(default)]
+    pub minutes: f64,
+    /// Names of the averages in [`Group::FurtherAverages`], from the first; at most 255.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_averages: Vec<String>,
 }
 
 /// A checkpoint that cannot be used.
@@ -102,6 +123,15 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A run cannot be resumed from it, as it has no optimiser state.
+    #[error(
+        "{path} holds weights alone and no state of the optimiser, so that no run can be resumed from it: start \
+         a new one with --init-from {path}"
+    )]
+    WeightsAlone {
+        /// The file.
+        path: PathBuf,
+    },
     /// No checkpoint in a run's folder.
     #[error(
         "{path} holds no checkpoint: neither checkpoints/best.safetensors nor checkpoints/latest.safetensors"
@@ -118,14 +148,12 @@ pub enum CheckpointError {
     },
 }
 
-/// A checkpoint in memory, checked: every tensor that the architecture asks for is there, with the
-/// right type and shape, and there are no others.
+/// An open checkpoint, checked: of every group that it has, every tensor that the architecture asks for is
+/// there, with the right type and shape, and there are no others. Tensors are read when they are asked for.
 #[derive(Debug)]
 pub struct Checkpoint {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    /// Where each tensor's data lies in `bytes`.
-    places: HashMap<String, Range<usize>>,
+    file: TensorFile,
+    groups: Vec<Group>,
     meta: CheckpointMeta,
 }
 
@@ -149,61 +177,73 @@ pub fn find_checkpoint(path: &Path) -> Result<PathBuf, CheckpointError> {
 }
 
 impl Checkpoint {
-    /// Reads and checks a checkpoint file.
+    /// Opens and checks a checkpoint file.
     ///
     /// # Errors
     /// The file cannot be read, is truncated or foreign, or does not hold what its own architecture
     /// asks for.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| TensorFileError::Read { path: path.into(), source })?;
-        let format = |source| TensorFileError::Format { path: path.into(), source };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        Self::check(TensorFile::open(path)?)
+    }
+
+    /// The same of a file in memory; `path` is for the messages.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, CheckpointError> {
+        Self::check(TensorFile::from_bytes(bytes, path)?)
+    }
+
+    fn check(file: TensorFile) -> Result<Self, CheckpointError> {
+        let path = file.path();
         let foreign = |reason: String| CheckpointError::Foreign { path: path.into(), reason };
-        let metadata = header.metadata().clone().unwrap_or_default();
-        match metadata.get(FORMAT_KEY).map(String::as_str) {
+        let text = |key: &str| file.metadata().and_then(|metadata| metadata.get(key)).map(String::as_str);
+        match text(FORMAT_KEY) {
             Some(FORMAT) => {}
             other => return Err(foreign(format!("its metadata says format {}", other.unwrap_or("nothing")))),
         }
-        match metadata.get(VERSION_KEY).map(String::as_str) {
-            Some(VERSION) => {}
+        match text(VERSION_KEY) {
+            Some(version) if READ_VERSIONS.contains(&version) => {}
             other => {
                 return Err(foreign(format!(
-                    "checkpoint version {}; this program reads version {VERSION}",
-                    other.unwrap_or("missing")
+                    "checkpoint version {}; this program reads versions {}",
+                    other.unwrap_or("missing"),
+                    READ_VERSIONS.join(" and "),
                 )));
             }
         }
-        let text =
-            metadata.get(META_KEY).ok_or_else(|| foreign(format!("no {META_KEY:?} in its metadata")))?;
-        let meta: CheckpointMeta = serde_json::from_str(text).map_err(|error| foreign(error.to_string()))?;
+        let meta = text(META_KEY).ok_or_else(|| foreign(format!("no {META_KEY:?} in its metadata")))?;
+        let meta: CheckpointMeta = serde_json::from_str(meta).map_err(|error| foreign(error.to_string()))?;
         meta.config.validate().map_err(|source| CheckpointError::Config { path: path.into(), source })?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(format)?;
+        let further = u8::try_from(meta.further_averages.len())
+            .map_err(|_| foreign("it names more than 255 averages".into()))?;
+        let parameters = meta.config.model.parameters();
+        let names = file.names();
+        let has = |group: Group| {
+            let prefix = group.tensor_name("");
+            names.iter().any(|name| name.starts_with(&prefix))
+        };
+        let optimizer = has(Group::OptimizerMean) || has(Group::OptimizerSize);
+        let mut groups = vec![Group::Params];
+        groups.extend(has(Group::Averages).then_some(Group::Averages));
+        groups.extend((1..=further).map(Group::FurtherAverages));
+        groups.extend([Group::OptimizerMean, Group::OptimizerSize].into_iter().filter(|_| optimizer));
         let mut expected = 0;
-        for parameter in meta.config.model.parameters() {
-            for group in Group::ALL.into_iter().filter(|group| group.holds(parameter.role)) {
+        for &group in &groups {
+            for parameter in parameters.iter().filter(|parameter| group.holds(parameter.role)) {
                 expected += 1;
-                check_tensor(&tensors, group, &parameter).map_err(|problem| CheckpointError::Tensor {
+                check_tensor(&file, group, parameter).map_err(|problem| CheckpointError::Tensor {
                     path: path.into(),
                     tensor: group.tensor_name(&parameter.name),
                     problem,
                 })?;
             }
         }
-        if tensors.len() != expected {
-            let reason = format!("{} tensors where its architecture has {expected}", tensors.len());
+        if names.len() != expected {
+            let reason = format!("{} tensors where its architecture has {expected}", names.len());
             return Err(foreign(reason));
         }
-        let start = bytes.as_ptr() as usize;
-        let places = tensors
-            .tensors()
-            .into_iter()
-            .map(|(name, view)| {
-                let begin = view.data().as_ptr() as usize - start;
-                (name, begin..begin + view.data().len())
-            })
-            .collect();
-        Ok(Self { path: path.into(), bytes, places, meta })
+        Ok(Self { file, groups, meta })
     }
 
     /// The configuration and position.
@@ -211,78 +251,116 @@ impl Checkpoint {
         &self.meta
     }
 
-    /// The file that it was read from.
+    /// The file that it was opened from.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    /// The little-endian bytes of a parameter's tensor in a group, row-major; `None` if the group has no
-    /// such parameter.
-    pub fn bytes(&self, group: Group, parameter: &str) -> Option<&[u8]> {
-        self.places.get(&group.tensor_name(parameter)).map(|place| &self.bytes[place.clone()])
+    /// The groups that it has.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Checks that a run can be resumed from it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::WeightsAlone`]: it has no state of the optimiser.
+    pub fn check_resumable(&self) -> Result<(), CheckpointError> {
+        match self.groups.contains(&Group::OptimizerMean) {
+            true => Ok(()),
+            false => Err(CheckpointError::WeightsAlone { path: self.path().into() }),
+        }
+    }
+
+    /// The little-endian bytes of a parameter's tensor in a group, row-major. Averages that are not in the
+    /// file are the parameters themselves.
+    ///
+    /// # Errors
+    /// The group has no such parameter, or the file cannot be read.
+    pub fn bytes(&self, group: Group, parameter: &str) -> Result<Vec<u8>, CheckpointError> {
+        let group = match group {
+            Group::Averages if !self.groups.contains(&group) => Group::Params,
+            other => other,
+        };
+        let tensor = group.tensor_name(parameter);
+        self.file.read(&tensor)?.ok_or_else(|| CheckpointError::Tensor {
+            path: self.path().into(),
+            tensor,
+            problem: "is missing".into(),
+        })
     }
 
     /// Calls `take` with every tensor of a group, in the architecture's order.
     ///
     /// # Errors
-    /// Whatever `take` gives.
-    pub fn each<E>(
+    /// The group is not in the file or cannot be read, or whatever `take` gives.
+    pub fn each<E: From<CheckpointError>>(
         &self,
         group: Group,
         mut take: impl FnMut(&Parameter, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        for parameter in self.meta.config.model.parameters() {
-            if let Some(bytes) = self.bytes(group, &parameter.name) {
-                take(&parameter, bytes)?;
-            }
+        let parameters = self.meta.config.model.parameters();
+        for parameter in parameters.iter().filter(|parameter| group.holds(parameter.role)) {
+            take(parameter, &self.bytes(group, &parameter.name)?)?;
         }
         Ok(())
     }
 
-    /// Writes a checkpoint to `out`; use [`write_atomically`](crate::write_atomically) for a file.
-    /// `tensor` gives the bytes of a parameter's tensor in a group.
+    /// Writes a checkpoint of these groups to `out`, tensor by tensor; use
+    /// [`write_atomically`](crate::write_atomically) for a file. `tensor` writes the little-endian bytes of a
+    /// parameter's tensor in a group. It is called once for each, so that no two need be in memory.
+    ///
+    /// A checkpoint of [`Group::ALL`] can be resumed from; one of [`Group::WEIGHTS`] can be exported, and a
+    /// new run can start from it.
     ///
     /// # Errors
-    /// Whatever `out` gives.
+    /// Whatever `out` or `tensor` gives; [`io::ErrorKind::InvalidInput`] if `tensor` writes another number of
+    /// bytes than the parameter's shape asks for, or the groups are not those of a checkpoint.
     pub fn write(
         out: &mut dyn Write,
         meta: &CheckpointMeta,
-        mut tensor: impl FnMut(Group, &Parameter) -> Vec<u8>,
-    ) -> std::io::Result<()> {
+        groups: &[Group],
+        mut tensor: impl FnMut(Group, &Parameter, &mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if !groups.contains(&Group::Params) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a checkpoint without parameters"));
+        }
         let metadata = BTreeMap::from([
             (FORMAT_KEY.to_string(), FORMAT.to_string()),
             (VERSION_KEY.to_string(), VERSION.to_string()),
             (META_KEY.to_string(), serde_json::to_string(meta)?),
         ]);
         let parameters = meta.config.model.parameters();
-        let mut owned = Vec::new();
-        for group in Group::ALL {
+        let mut list = Vec::new();
+        for &group in groups {
             for parameter in parameters.iter().filter(|parameter| group.holds(parameter.role)) {
-                owned.push((group.tensor_name(&parameter.name), parameter, tensor(group, parameter)));
+                list.push((group, parameter, group.tensor_name(&parameter.name)));
             }
         }
-        let tensors: Vec<TensorBytes<'_>> = owned
+        let specs: Vec<TensorSpec<'_>> = list
             .iter()
-            .map(|(name, parameter, bytes)| TensorBytes {
+            .map(|(_, parameter, name)| TensorSpec {
                 name,
                 dtype: parameter.dtype.into(),
                 shape: &parameter.shape,
-                bytes,
             })
             .collect();
-        write_tensors(out, &metadata, &tensors).map(|_| ())
+        let write = |index: usize, out: &mut dyn Write| {
+            let (group, parameter, _) = list[index];
+            tensor(group, parameter, out)
+        };
+        stream_tensors(out, &metadata, &specs, write).map(|_| ())
     }
 }
 
-fn check_tensor(tensors: &SafeTensors<'_>, group: Group, parameter: &Parameter) -> Result<(), String> {
-    let view: TensorView<'_> =
-        tensors.tensor(&group.tensor_name(&parameter.name)).map_err(|_| "is missing".to_string())?;
+fn check_tensor(file: &TensorFile, group: Group, parameter: &Parameter) -> Result<(), String> {
+    let info = file.info(&group.tensor_name(&parameter.name)).ok_or_else(|| "is missing".to_string())?;
     let dtype = parameter.dtype.into();
-    if view.dtype() != dtype {
-        return Err(format!("has type {:?} instead of {dtype:?}", view.dtype()));
+    if info.dtype != dtype {
+        return Err(format!("has type {:?} instead of {dtype:?}", info.dtype));
     }
-    if view.shape() != parameter.shape {
-        return Err(format!("has shape {:?} instead of {:?}", view.shape(), parameter.shape));
+    if info.shape != parameter.shape {
+        return Err(format!("has shape {:?} instead of {:?}", info.shape, parameter.shape));
     }
     Ok(())
 }
@@ -306,34 +384,96 @@ mod tests {
             train_images: 100,
             actnorm_initialised: true,
             bits_per_dim: Some(3.5),
-            best_bits_per_dim: None,
+            ..Default::default()
         }
     }
 
-    fn zeros(_: Group, parameter: &Parameter) -> Vec<u8> {
+    /// Zeros, but for the first byte, which tells the group.
+    fn marked(group: Group, parameter: &Parameter, out: &mut dyn Write) -> io::Result<()> {
         let size = match parameter.dtype {
             Dtype::F32 => 4,
             Dtype::I64 => 8,
         };
-        vec![0; size * parameter.shape.iter().product::<usize>()]
+        let mut bytes = vec![0; size * parameter.shape.iter().product::<usize>()];
+        bytes[0] = mark(group);
+        out.write_all(&bytes)
     }
+
+    fn mark(group: Group) -> u8 {
+        match group {
+            Group::Params => 1,
+            Group::Averages => 2,
+            Group::OptimizerMean => 3,
+            Group::OptimizerSize => 4,
+            Group::FurtherAverages(n) => 10 + n,
+        }
+    }
+
+    fn written(meta: &CheckpointMeta, groups: &[Group]) -> Vec<u8> {
+        let mut file = Vec::new();
+        Checkpoint::write(&mut file, meta, groups, marked).unwrap();
+        file
+    }
+
+    const BIAS: &str = "level0.step00.actnorm.bias";
 
     #[test]
     fn a_checkpoint_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        write_atomically(&path, |out| Checkpoint::write(out, &tiny(), zeros)).unwrap();
+        write_atomically(&path, |out| Checkpoint::write(out, &tiny(), &Group::ALL, marked)).unwrap();
         let checkpoint = Checkpoint::open(&path).unwrap();
-        assert_eq!(checkpoint.meta(), &tiny());
-        assert_eq!(checkpoint.bytes(Group::Params, "level0.step00.actnorm.bias").unwrap().len(), 4 * 12);
+        assert_eq!((checkpoint.meta(), checkpoint.groups()), (&tiny(), &Group::ALL[..]));
+        checkpoint.check_resumable().unwrap();
+        for group in Group::ALL {
+            let bytes = checkpoint.bytes(group, BIAS).unwrap();
+            assert_eq!((bytes.len(), bytes[0]), (4 * 12, mark(group)));
+        }
+        assert!(matches!(checkpoint.bytes(Group::Params, "bias"), Err(CheckpointError::Tensor { .. })));
+    }
+
+    #[test]
+    fn groups_may_be_missing_but_not_in_part() {
+        let path = Path::new("c.safetensors");
+        let open = |groups: &[Group]| Checkpoint::from_bytes(written(&tiny(), groups), path);
+        for groups in [&Group::WEIGHTS[..], &Group::WEIGHTS[..1]] {
+            let checkpoint = open(groups).unwrap();
+            assert_eq!(checkpoint.groups(), groups);
+            assert!(matches!(checkpoint.check_resumable(), Err(CheckpointError::WeightsAlone { .. })));
+            assert!(checkpoint.bytes(Group::OptimizerMean, BIAS).is_err());
+            // Averages that are not there are the parameters.
+            let average = mark(*groups.last().unwrap());
+            assert_eq!(checkpoint.bytes(Group::Averages, BIAS).unwrap()[0], average);
+        }
+        let one_alone = open(&[Group::Params, Group::OptimizerSize]);
+        assert!(
+            matches!(one_alone, Err(CheckpointError::Tensor { tensor, .. }) if tensor.starts_with("optimizer.m"))
+        );
+        let without = Checkpoint::write(&mut Vec::new(), &tiny(), &[Group::Averages], marked);
+        assert_eq!(without.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn there_may_be_several_averages() {
+        let path = Path::new("c.safetensors");
+        let meta = CheckpointMeta { further_averages: vec!["10 epochs".into(), "5 %".into()], ..tiny() };
+        let groups = [&Group::ALL[..], &[Group::FurtherAverages(1), Group::FurtherAverages(2)]].concat();
+        let checkpoint = Checkpoint::from_bytes(written(&meta, &groups), path).unwrap();
+        checkpoint.check_resumable().unwrap();
+        for group in groups {
+            assert_eq!(checkpoint.bytes(group, BIAS).unwrap()[0], mark(group));
+        }
+        let unnamed = written(&tiny(), &[Group::Params, Group::FurtherAverages(1)]);
+        assert!(matches!(Checkpoint::from_bytes(unnamed, path), Err(CheckpointError::Foreign { .. })));
+        let missing = written(&meta, &Group::ALL);
+        assert!(matches!(Checkpoint::from_bytes(missing, path), Err(CheckpointError::Tensor { .. })));
     }
 
     #[test]
     fn broken_checkpoints_say_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        let mut whole = Vec::new();
-        Checkpoint::write(&mut whole, &tiny(), zeros).unwrap();
+        let whole = written(&tiny(), &Group::ALL);
         let replaced = |from: &str, to: &str| {
             assert_eq!(from.len(), to.len());
             let at = whole.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
@@ -342,12 +482,13 @@ mod tests {
             bytes
         };
         let mut foreign = Vec::new();
-        write_tensors(&mut foreign, &BTreeMap::new(), &[]).unwrap();
+        stream_tensors(&mut foreign, &BTreeMap::new(), &[], |_, _| Ok(())).unwrap();
         let cases: Vec<(&str, Vec<u8>)> = vec![
-            ("not a complete safetensors file", b"hello".to_vec()),
-            ("not a complete safetensors file", Vec::new()),
-            ("not a complete safetensors file", whole[..whole.len() - 1].to_vec()),
-            ("not a complete safetensors file", vec![0xff; 64]),
+            ("has 5 bytes where its header says", b"hello".to_vec()),
+            ("has 0 bytes where its header says", Vec::new()),
+            ("where its header says", whole[..whole.len() - 1].to_vec()),
+            ("states a header of", vec![0xff; 64]),
+            ("reads versions 1 and 2", replaced(r#""version":"2""#, r#""version":"3""#)),
             ("not a checkpoint of glow-train", foreign),
             ("not a checkpoint of glow-train", replaced("glow-checkpoint", "grow-checkpoint")),
             (

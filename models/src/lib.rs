@@ -43,6 +43,8 @@ pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
 pub use parameters::{Dtype, Parameter, Role};
 pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
-pub use tensor_file::{MAX_HEADER_BYTES, parse_tensors, read_tensor_file};
-pub use tensors::{ALIGNMENT, Placed, TensorBytes, TensorFileError, write_tensors};
+pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
+pub use tensors::{
+    ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
+};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};

@@ -1,10 +1,13 @@
 //! Reading safetensors files that may come from anyone.
 use crate::TensorFileError;
-use safetensors::SafeTensors;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{SafeTensorError, SafeTensors};
+use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Longer headers are refused unread: those of the largest models have a few megabytes.
 pub const MAX_HEADER_BYTES: u64 = 32 << 20;
@@ -19,17 +22,124 @@ const PREFIX: u64 = 8;
 /// The file cannot be read, is no regular file, or is not a complete safetensors file.
 pub fn read_tensor_file(path: &Path) -> Result<Vec<u8>, TensorFileError> {
     let read = |source| TensorFileError::Read { path: path.into(), source };
-    // Asked before it is opened, for to open a pipe is to wait for its writer.
-    if !std::fs::metadata(path).map_err(read)?.is_file() {
-        return Err(read(io::Error::other("it is no regular file")));
-    }
-    let mut file = File::open(path).map_err(read)?;
-    let length = file.metadata().map_err(read)?.len();
+    let (mut file, length) = open_regular(path).map_err(read)?;
     let mut bytes = Vec::new();
     read_header(&mut file, length, &mut bytes).map_err(|problem| problem.at(path))?;
     // The file may grow while it is read.
     file.take(length - bytes.len() as u64).read_to_end(&mut bytes).map_err(read)?;
     Ok(bytes)
+}
+
+/// Opens a file and gives its length; refuses what is no regular file.
+fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    // Asked before it is opened, for to open a pipe is to wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// A safetensors file of which only the header is in memory. Tensors are read one by one as they are asked
+/// for, so that a large file costs no more memory than the tensor in use.
+///
+/// The file is read, not mapped: a file that another program cuts short, or a disk that fails, gives an
+/// error and not a signal that ends the process.
+pub struct TensorFile {
+    path: PathBuf,
+    source: Source,
+    /// Where the tensors' data begin.
+    begin: u64,
+    header: Metadata,
+}
+
+enum Source {
+    /// Locked, as reading moves its position.
+    File(Mutex<File>),
+    Memory(Vec<u8>),
+}
+
+impl TensorFile {
+    /// Opens a file; its header is checked as [`read_tensor_file`] does.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no regular file, or is not a complete safetensors file.
+    pub fn open(path: &Path) -> Result<Self, TensorFileError> {
+        let read = |source| TensorFileError::Read { path: path.into(), source };
+        let (mut file, length) = open_regular(path).map_err(read)?;
+        let mut bytes = Vec::new();
+        let header = read_header(&mut file, length, &mut bytes).map_err(|problem| problem.at(path))?;
+        Ok(Self {
+            path: path.into(),
+            source: Source::File(Mutex::new(file)),
+            begin: bytes.len() as u64,
+            header,
+        })
+    }
+
+    /// The same of a file in memory; `path` is for the messages.
+    ///
+    /// # Errors
+    /// It is not a complete safetensors file.
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, TensorFileError> {
+        let mut head = Vec::new();
+        let header = read_header(&mut &bytes[..], bytes.len() as u64, &mut head)
+            .map_err(|problem| problem.at(path))?;
+        Ok(Self { path: path.into(), source: Source::Memory(bytes), begin: head.len() as u64, header })
+    }
+
+    /// The file that it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The texts in the header's `__metadata__`; `None` if it has none.
+    pub fn metadata(&self) -> Option<&HashMap<String, String>> {
+        self.header.metadata().as_ref()
+    }
+
+    /// The names of its tensors, in the order of their data.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// Type and shape of a tensor; `None` if there is none of this name.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.info(name)
+    }
+
+    /// The little-endian bytes of a tensor, row-major; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has become shorter since it was opened.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, TensorFileError> {
+        let Some(info) = self.info(name) else { return Ok(None) };
+        let (from, to) = info.data_offsets;
+        let begin = self.begin + from as u64;
+        let mut bytes = vec![0; to - from];
+        match &self.source {
+            Source::Memory(whole) => {
+                let begin = begin as usize;
+                bytes.copy_from_slice(&whole[begin..begin + (to - from)]);
+            }
+            Source::File(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(begin))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|source| TensorFileError::Read { path: self.path.clone(), source })?;
+            }
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// The path and the number of tensors, not the contents.
+impl fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tensors = self.header.tensors().len();
+        f.debug_struct("TensorFile").field("path", &self.path).field("tensors", &tensors).finish()
+    }
 }
 
 /// The tensors of a safetensors file in memory; `path` is for the messages.
@@ -43,7 +153,7 @@ pub fn parse_tensors<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>
 
 enum Problem {
     Read(io::Error),
-    Format(safetensors::SafeTensorError),
+    Format(SafeTensorError),
     Header { bytes: u64 },
     Length { expected: u64, actual: u64 },
 }
@@ -60,8 +170,9 @@ impl Problem {
     }
 }
 
-/// Reads length and header of a file of `length` bytes into `bytes`.
-fn read_header(input: &mut impl Read, length: u64, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+/// Reads length and header of a file of `length` bytes into `bytes`, and checks that the tensors lie one
+/// behind the other and fill the rest.
+fn read_header(input: &mut impl Read, length: u64, bytes: &mut Vec<u8>) -> Result<Metadata, Problem> {
     input.by_ref().take(PREFIX).read_to_end(bytes).map_err(Problem::Read)?;
     let Ok(prefix) = <[u8; PREFIX as usize]>::try_from(&bytes[..]) else {
         return Err(Problem::Length { expected: PREFIX, actual: length });
@@ -75,11 +186,33 @@ fn read_header(input: &mut impl Read, length: u64, bytes: &mut Vec<u8>) -> Resul
         return Err(Problem::Length { expected: begin, actual: length });
     }
     input.by_ref().take(header).read_to_end(bytes).map_err(Problem::Read)?;
-    let wrong = |error| Problem::Format(safetensors::SafeTensorError::InvalidHeaderDeserialization(error));
+    let wrong = |error| Problem::Format(SafeTensorError::InvalidHeaderDeserialization(error));
     let header: Metadata = serde_json::from_slice(&bytes[PREFIX as usize..]).map_err(wrong)?;
     let expected = begin.saturating_add(header.data_len() as u64);
     if expected != length {
         return Err(Problem::Length { expected, actual: length });
+    }
+    check_offsets(&header).map_err(Problem::Format)?;
+    Ok(header)
+}
+
+fn check_offsets(header: &Metadata) -> Result<(), SafeTensorError> {
+    let mut begin = 0;
+    for name in header.offset_keys() {
+        let Some(info) = header.info(&name) else { continue };
+        let (from, to) = info.data_offsets;
+        if from != begin || to < from {
+            return Err(SafeTensorError::InvalidOffset(name));
+        }
+        let bits = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize(), |bits, &n| bits.checked_mul(n))
+            .ok_or(SafeTensorError::ValidationOverflow)?;
+        if bits % 8 != 0 || bits / 8 != to - from {
+            return Err(SafeTensorError::TensorInvalidInfo);
+        }
+        begin = to;
     }
     Ok(())
 }
@@ -110,6 +243,12 @@ mod tests {
         let bytes = read_tensor_file(&path).unwrap();
         assert_eq!(bytes, file());
         assert_eq!(parse_tensors(&bytes, &path).unwrap().tensor("a").unwrap().shape(), [2, 1]);
+        for file in [TensorFile::open(&path).unwrap(), TensorFile::from_bytes(file(), &path).unwrap()] {
+            assert_eq!((file.read("a").unwrap(), file.read("b").unwrap()), (Some(vec![1; 8]), None));
+        }
+        let opened = TensorFile::open(&path).unwrap();
+        std::fs::write(&path, &file()[..file().len() - 1]).unwrap();
+        assert!(matches!(opened.read("a"), Err(TensorFileError::Read { .. })), "cut since it was opened");
         let empty = with_header("{}", 0);
         assert!(parse_tensors(&empty, &path).unwrap().is_empty());
     }
@@ -143,7 +282,12 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         for (expected, bytes) in cases {
             std::fs::write(&path, &bytes).unwrap();
-            let errors = [parse_tensors(&bytes, &path).map(drop), read_tensor_file(&path).map(drop)];
+            let errors = [
+                parse_tensors(&bytes, &path).map(drop),
+                read_tensor_file(&path).map(drop),
+                TensorFile::open(&path).map(drop),
+                TensorFile::from_bytes(bytes, &path).map(drop),
+            ];
             for error in errors.map(|result| result.expect_err(expected).to_string()) {
                 assert!(error.contains(expected), "{error:?} does not say {expected:?}");
             }

@@ -73,33 +73,74 @@ pub enum TensorFileError {
     },
 }
 
-/// Writes a safetensors file: the header padded so that the data begins on a 64-byte border, tensors
-/// whose size is a multiple of that first. The bytes depend on nothing but the arguments.
+/// A tensor to write, without its data.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorSpec<'a> {
+    /// Name, unique in the file.
+    pub name: &'a str,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape, row-major.
+    pub shape: &'a [usize],
+}
+
+impl TensorSpec<'_> {
+    /// Bytes of the tensor's data; `None` if they do not fit 64 bits.
+    fn length(&self) -> Option<u64> {
+        let count = self.shape.iter().try_fold(1u64, |count, &n| count.checked_mul(n as u64))?;
+        count.checked_mul(dtype_size(self.dtype) as u64)
+    }
+}
+
+/// Writes a safetensors file of tensors in memory, as [`stream_tensors`] does.
 ///
 /// # Errors
-/// Whatever `out` gives.
-///
-/// # Panics
-/// If a tensor's bytes do not fit its shape.
+/// Whatever `out` gives, or a tensor's bytes do not fit its shape.
 pub fn write_tensors(
     out: &mut dyn Write,
     metadata: &BTreeMap<String, String>,
     tensors: &[TensorBytes<'_>],
 ) -> io::Result<Vec<Placed>> {
-    let mut order: Vec<&TensorBytes<'_>> = tensors.iter().collect();
+    let specs: Vec<TensorSpec<'_>> =
+        tensors.iter().map(|t| TensorSpec { name: t.name, dtype: t.dtype, shape: t.shape }).collect();
+    stream_tensors(out, metadata, &specs, |index, out| out.write_all(tensors[index].bytes))
+}
+
+/// Writes a safetensors file without holding its data: `data` is called for each tensor in turn, with its
+/// index in `tensors`, and writes its little-endian bytes.
+///
+/// The header is padded so that the data begins on a 64-byte border, and tensors whose size is a multiple of
+/// that come first. The bytes depend on nothing but the arguments.
+///
+/// # Errors
+/// Whatever `out` or `data` gives; [`io::ErrorKind::InvalidInput`] if `data` wrote more or fewer bytes than
+/// the tensor's shape asks for.
+pub fn stream_tensors(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[TensorSpec<'_>],
+    mut data: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<Vec<Placed>> {
+    let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
+    let mut order = Vec::with_capacity(tensors.len());
+    for (index, tensor) in tensors.iter().enumerate() {
+        let length =
+            tensor.length().ok_or_else(|| invalid(format!("tensor {} is too large", tensor.name)))?;
+        order.push((index, tensor, length));
+    }
     // Stable: the caller's order, architecture order, otherwise stands. The odd-sized tail goes from
     // the wider type to the narrower, so that every element stays naturally aligned.
-    order.sort_by_key(|t| (t.bytes.len() % ALIGNMENT != 0, std::cmp::Reverse(dtype_size(t.dtype))));
+    order.sort_by_key(|(_, tensor, length)| {
+        (length % ALIGNMENT as u64 != 0, std::cmp::Reverse(dtype_size(tensor.dtype)))
+    });
     let mut entries = serde_json::Map::new();
     if !metadata.is_empty() {
         entries.insert("__metadata__".into(), serde_json::json!(metadata));
     }
     let mut begin = 0;
     let mut placed = Vec::with_capacity(order.len());
-    for tensor in &order {
-        let elements: usize = tensor.shape.iter().product();
-        assert_eq!(elements * dtype_size(tensor.dtype), tensor.bytes.len(), "tensor {}", tensor.name);
-        let end = begin + tensor.bytes.len();
+    for &(_, tensor, length) in &order {
+        let end = begin + length;
         entries.insert(
             tensor.name.into(),
             serde_json::json!({
@@ -108,24 +149,46 @@ pub fn write_tensors(
                 "data_offsets": [begin, end],
             }),
         );
-        placed.push(Placed {
-            name: tensor.name.into(),
-            offset: begin as u64,
-            length: tensor.bytes.len() as u64,
-        });
+        placed.push(Placed { name: tensor.name.into(), offset: begin, length });
         begin = end;
     }
     let mut header = serde_json::to_vec(&entries)?;
     header.resize((8 + header.len()).next_multiple_of(ALIGNMENT) - 8, b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    for tensor in &order {
-        out.write_all(tensor.bytes)?;
+    for (index, tensor, length) in order {
+        let mut counted = Counted { out: &mut *out, written: 0 };
+        data(index, &mut counted)?;
+        if counted.written != length {
+            let written = counted.written;
+            return Err(invalid(format!(
+                "tensor {} has {length} bytes by its shape, and {written} were written",
+                tensor.name
+            )));
+        }
     }
     for place in &mut placed {
         place.offset += 8 + header.len() as u64;
     }
     Ok(placed)
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    written: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Bytes of an element; types of less than a byte are not written here.
@@ -164,5 +227,19 @@ mod tests {
         }
         let (_, header) = SafeTensors::read_metadata(&file).unwrap();
         assert_eq!(header.metadata().as_ref().unwrap()["format"], "test");
+    }
+
+    #[test]
+    fn a_tensor_of_another_length_than_its_shape_is_an_error() {
+        let tensors = [TensorSpec { name: "a", dtype: Dtype::F32, shape: &[2] }];
+        for length in [0, 4, 7, 12] {
+            let written = stream_tensors(&mut Vec::new(), &BTreeMap::new(), &tensors, |_, out| {
+                out.write_all(&vec![0; length])
+            });
+            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidInput, "{length}");
+        }
+        let endless = [TensorSpec { name: "a", dtype: Dtype::F32, shape: &[usize::MAX, 2] }];
+        let written = stream_tensors(&mut Vec::new(), &BTreeMap::new(), &endless, |_, _| Ok(()));
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

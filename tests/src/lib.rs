@@ -31,8 +31,8 @@ pub fn program(name: &str) -> PathBuf {
         let tests = std::env::current_exe().expect("a test knows its own path");
         let profile = tests.ancestors().nth(2).expect("tests lie in PROFILE/deps").to_path_buf();
         let mut build = Command::new(env!("CARGO"));
-        build.current_dir(checkout()).args(["build", "--quiet", "--features", "glow-runtime/cli"]);
-        build.args(["-p", "glow-train", "-p", "glow-export", "-p", "glow-runtime"]);
+        build.current_dir(checkout()).args(["build", "--quiet"]);
+        build.args(["-p", "glow-train", "-p", "glow-export", "-p", "glow-cli"]);
         build.arg("--target-dir").arg(profile.parent().expect("the target folder"));
         if profile.ends_with("release") {
             build.arg("--release");

@@ -110,7 +110,7 @@ fn the_frozen_encoder_gives_the_trainers_bits_per_dim() {
     let frozen = frozen();
     let checkpoint = Checkpoint::open(&frozen.checkpoint).unwrap();
     let model = &checkpoint.meta().config.model;
-    let parameters = load_parameters(&checkpoint, Weights::Averaged, Device::Cpu);
+    let parameters = load_parameters(&checkpoint, Weights::Averaged, Device::Cpu).unwrap();
     let trainers = glow_train::flow::Glow::new(model, &parameters);
     let runtime = Glow::load(&frozen.bundle).unwrap();
     let batch = real_images(64);

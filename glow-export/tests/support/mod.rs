@@ -54,21 +54,25 @@ pub fn write_checkpoint(
         actnorm_initialised: true,
         bits_per_dim: Some(3.5),
         best_bits_per_dim: Some(3.5),
+        ..Default::default()
     };
     change_meta(&mut meta);
     let mut random = ChaCha8Rng::seed_from_u64(1);
     write_atomically(path, |out| {
-        Checkpoint::write(out, &meta, |group, parameter| match parameter.dtype {
-            Dtype::I64 => {
-                let mut order: Vec<i64> = (0..parameter.shape[0] as i64).collect();
-                order.shuffle(&mut random);
-                order.into_iter().flat_map(i64::to_le_bytes).collect()
-            }
-            Dtype::F32 => {
-                let mut values = floats(parameter, &mut random);
-                change(group, &parameter.name, &mut values);
-                values.into_iter().flat_map(f32::to_le_bytes).collect()
-            }
+        Checkpoint::write(out, &meta, &Group::ALL, |group, parameter, out| {
+            let bytes: Vec<u8> = match parameter.dtype {
+                Dtype::I64 => {
+                    let mut order: Vec<i64> = (0..parameter.shape[0] as i64).collect();
+                    order.shuffle(&mut random);
+                    order.into_iter().flat_map(i64::to_le_bytes).collect()
+                }
+                Dtype::F32 => {
+                    let mut values = floats(parameter, &mut random);
+                    change(group, &parameter.name, &mut values);
+                    values.into_iter().flat_map(f32::to_le_bytes).collect()
+                }
+            };
+            out.write_all(&bytes)
         })
     })
     .unwrap();

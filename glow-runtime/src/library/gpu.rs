@@ -1,15 +1,15 @@
 //! NVIDIA's libraries and driver.
+use super::search;
 use std::path::Path;
 
-/// The folder with NVIDIA's libraries that `make setup CUDA=1` fills.
-const NATIVE: &str = env!("GLOW_NATIVE_NVIDIA");
 /// What the driver tells of itself.
 const DRIVER: &str = "/proc/driver/nvidia";
 
 /// Loads the checkout's CUDA and cuDNN, if it has them, so that the provider finds them. What fails here
 /// fails again with a message when the provider is asked for.
 pub(super) fn preload() {
-    let (cuda, cudnn) = (Path::new(NATIVE).join("cu13/lib"), Path::new(NATIVE).join("cudnn/lib"));
+    let Some(nvidia) = search::fetched("site/nvidia") else { return };
+    let (cuda, cudnn) = (nvidia.join("cu13/lib"), nvidia.join("cudnn/lib"));
     // On the CPU libtorch has CUDA's runtime there, and nothing else.
     if cuda.join("libcublas.so.13").exists() {
         let _ = ort::ep::cuda::preload_dylibs(Some(&cuda), cudnn.is_dir().then_some(&cudnn));

@@ -55,22 +55,25 @@ impl Parameters {
     }
 
     /// Parameters read with `bytes`, which gives each one's little-endian bytes (f32 or i64).
-    pub fn from_bytes<'a>(
+    ///
+    /// # Errors
+    /// Whatever `bytes` gives.
+    pub fn from_bytes<E>(
         architecture: &Architecture,
         device: Device,
         kind: Kind,
-        bytes: impl Fn(&Parameter) -> &'a [u8],
-    ) -> Self {
+        bytes: impl Fn(&Parameter) -> Result<Vec<u8>, E>,
+    ) -> Result<Self, E> {
         let list = architecture.parameters();
         let tensors = list
             .iter()
             .map(|parameter| {
-                let tensor = tensor_from_bytes(parameter, bytes(parameter)).to_device(device);
+                let tensor = tensor_from_bytes(parameter, &bytes(parameter)?).to_device(device);
                 let tensor = if parameter.dtype == Dtype::F32 { tensor.to_kind(kind) } else { tensor };
-                (parameter.name.clone(), tensor)
+                Ok((parameter.name.clone(), tensor))
             })
-            .collect();
-        Self::gather(list, tensors)
+            .collect::<Result<_, E>>()?;
+        Ok(Self::gather(list, tensors))
     }
 
     /// Copies the trained tensors into one buffer.

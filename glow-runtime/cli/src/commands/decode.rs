@@ -1,7 +1,8 @@
 //! `glow decode`
-use crate::arguments::{Class, Runtime};
+use crate::class::Class;
 use crate::outputs::{ImageOutput, is_npy};
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::{Result, bail};
 use clap::Args;
 use glow_models::Bundle;

@@ -1,7 +1,8 @@
 //! `glow info`
-use crate::arguments::Runtime;
-use crate::loading::{self, Loading};
+use super::loading::{self, Loading};
+use crate::failure::chain;
 use crate::outputs::print;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_models::{Bundle, MANIFEST_FILE};
@@ -45,8 +46,8 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         })
         .collect();
     // A bundle can be looked at without ONNX Runtime too.
-    let onnxruntime = OnnxRuntime::open(runtime.onnxruntime.as_deref())
-        .map_err(|error| crate::chain(&anyhow::Error::from(error)));
+    let onnxruntime =
+        OnnxRuntime::open(runtime.onnxruntime.as_deref()).map_err(|error| chain(&anyhow::Error::from(error)));
     let asked = || runtime.provider.iter().map(ToString::to_string).collect();
     let providers = loading.as_ref().map_or_else(asked, Loading::providers);
     if arguments.json {

@@ -1,8 +1,8 @@
 //! `glow reconstruct`
-use crate::arguments::Runtime;
 use crate::inputs::ImageInput;
 use crate::outputs::{Sheet, print};
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::{Array4, Axis, Slice, concatenate};

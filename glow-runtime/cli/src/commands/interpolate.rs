@@ -1,7 +1,9 @@
 //! `glow interpolate`
-use crate::arguments::{Class, Misuse, Runtime};
+use crate::class::Class;
+use crate::failure::Misuse;
 use crate::outputs::Sheet;
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_runtime::{EncodeOptions, Interpolation, images};

@@ -1,8 +1,8 @@
 //! `glow edit`
-use crate::arguments::Runtime;
 use crate::inputs::ImageInput;
 use crate::outputs::ImageOutput;
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_runtime::{EncodeOptions, Latents};

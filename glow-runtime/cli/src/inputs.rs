@@ -1,5 +1,6 @@
 //! Images from the command line.
-use crate::arguments::Class;
+use crate::class::Class;
+use crate::failure::chain;
 use crate::outputs::say;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
@@ -119,7 +120,7 @@ impl<'a> ImageReader<'a> {
                 Err(error) if named => return Err(error.into()),
                 Err(error) => {
                     self.skipped += 1;
-                    say(&format!("skipped: {}", crate::chain(&error.into())));
+                    say(&format!("skipped: {}", chain(&error.into())));
                 }
             }
         }

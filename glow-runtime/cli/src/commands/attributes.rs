@@ -1,8 +1,9 @@
 //! `glow attributes`
-use crate::arguments::{Class, Runtime};
+use crate::class::Class;
 use crate::inputs::{ImageInput, encode};
 use crate::labelled::{self, Labelled};
 use crate::outputs::{print, say};
+use crate::runtime::Runtime;
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use glow_runtime::{Attribute, Attributes, FitOptions, Method};

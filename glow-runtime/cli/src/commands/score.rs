@@ -1,8 +1,9 @@
 //! `glow score`
-use crate::arguments::{Misuse, Runtime};
+use crate::failure::Misuse;
 use crate::inputs::{Batch, ImageInput, ImageReader, find};
 use crate::outputs::{print, say};
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_runtime::{Glow, OodScore, ReferenceScores, Score, ScoreKind, ScoreOptions, images};

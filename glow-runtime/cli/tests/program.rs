@@ -1,11 +1,29 @@
 //! The program `glow`, from outside.
-mod support;
-
+use glow_runtime::Glow;
 use image::{DynamicImage, RgbImage};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::{conditional, unconditional};
+
+/// The bundles of the library's tests: a random model of 8×8 RGB images.
+fn unconditional() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/bundle")
+}
+
+/// One like it that is conditional on three classes.
+fn conditional() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conditional-bundle")
+}
+
+/// A bundle to change.
+fn copy(bundle: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in bundle.read_dir().unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    folder
+}
 
 fn glow() -> Command {
     Command::new(env!("CARGO_BIN_EXE_glow"))
@@ -90,8 +108,11 @@ fn latents_go_to_a_file_and_back() {
     let out = folder.path().join("decoded");
     let decode = glow().arg("decode").arg(unconditional()).arg(&latents).arg("--out").arg(&out).output();
     assert_eq!(stdout(&decode.unwrap()).lines().count(), 3);
-    let seen =
-        glow_runtime::images::read(pictures.path().join("b.png"), support::load().architecture()).unwrap();
+    let seen = glow_runtime::images::read(
+        pictures.path().join("b.png"),
+        Glow::load(unconditional()).unwrap().architecture(),
+    )
+    .unwrap();
     let decoded = image::open(out.join("image-00001.png")).unwrap().to_rgb8().into_raw();
     assert_eq!(decoded, seen.into_raw_vec_and_offset().0);
 }
@@ -233,7 +254,7 @@ fn celeba() -> tempfile::TempDir {
 
 #[test]
 fn attributes_are_fitted_listed_applied_and_removed() {
-    let (bundle, celeba) = (support::copy(&unconditional()), celeba());
+    let (bundle, celeba) = (copy(&unconditional()), celeba());
     let run = |arguments: &[&str]| glow().args(arguments).output().unwrap();
     let path = |path: &Path| path.to_str().unwrap().to_string();
     let (images, bundle) = (path(&celeba.path().join("images")), path(bundle.path()));

@@ -1,8 +1,8 @@
 //! `glow encode`
-use crate::arguments::Runtime;
 use crate::inputs::ImageInput;
 use crate::outputs::{is_npy, print, say};
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use glow_runtime::{EncodeOptions, Latents, Noise};

@@ -1,7 +1,8 @@
 //! `glow sample`
-use crate::arguments::{Class, Runtime};
+use crate::class::Class;
 use crate::outputs::ImageOutput;
 use crate::progress::Progress;
+use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_runtime::SampleOptions;

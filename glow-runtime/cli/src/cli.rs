@@ -1,0 +1,62 @@
+//! The command line.
+use crate::commands::{attributes, decode, edit, encode, info, interpolate, reconstruct, sample, score};
+use crate::runtime::Runtime;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Uses a frozen Glow: samples, encodes, decodes and scores images.
+#[derive(Parser)]
+#[command(
+    name = "glow",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  \
+    glow sample models/faces --count 16 --out faces.png\n\n\
+    Results go to stdout, everything else to stderr. Exit code: 0 done, 1 failed, 2 used wrongly."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub runtime: Runtime,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Tell what a bundle holds, and which ONNX Runtime would run it
+    Info(info::Arguments),
+    /// Draw images from the model
+    Sample(sample::Arguments),
+    /// Turn images into latents
+    Encode(encode::Arguments),
+    /// Turn latents into images
+    Decode(decode::Arguments),
+    /// Encode images, decode the latents and compare
+    Reconstruct(reconstruct::Arguments),
+    /// Draw the way between pairs of images
+    Interpolate(interpolate::Arguments),
+    /// Change attributes of images: more of a smile, say
+    Edit(edit::Arguments),
+    /// Fit, list or remove attributes: named directions in latent space
+    Attributes(attributes::Arguments),
+    /// Compute the likelihoods of images
+    Score(score::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<()> {
+        let runtime = &self.runtime;
+        match &self.command {
+            Command::Info(arguments) => info::run(runtime, arguments),
+            Command::Sample(arguments) => sample::run(runtime, arguments),
+            Command::Encode(arguments) => encode::run(runtime, arguments),
+            Command::Decode(arguments) => decode::run(runtime, arguments),
+            Command::Reconstruct(arguments) => reconstruct::run(runtime, arguments),
+            Command::Interpolate(arguments) => interpolate::run(runtime, arguments),
+            Command::Edit(arguments) => edit::run(runtime, arguments),
+            Command::Attributes(arguments) => attributes::run(runtime, arguments),
+            Command::Score(arguments) => score::run(runtime, arguments),
+        }
+    }
+}
