@@ -18,6 +18,8 @@ pub(crate) struct Rounding {
     pub layer: f64,
     /// Which it is.
     pub worst: String,
+    /// Root mean square of what rounding changes in the latents.
+    pub eps: f64,
     /// Root mean square difference of x, in image steps, of the images' own latents.
     pub x: f64,
     /// Mean difference of the images' bits/dim, absolute.
@@ -45,10 +47,12 @@ pub(crate) fn rounding(reference: &Reference, emulation: &Emulation, images: &Im
         let back = reference.decode_through(&exact.eps, label, &mut rounded_networks);
         let squares: f64 = back.iter().zip(&x).map(|(a, b)| (a - b).powi(2)).sum();
         let bits = [exact.log_prob, rounded.log_prob].map(|nats| architecture.bits_per_dim(nats));
-        (layers, squares, bits, rounded.eps)
+        let pairs = exact.eps.iter().flatten().zip(rounded.eps.iter().flatten());
+        let eps_squares: f64 = pairs.map(|(a, b)| (a - b).powi(2)).sum();
+        (layers, [eps_squares, squares], bits, rounded.eps)
     });
     let mut layers: BTreeMap<String, LayerError> = BTreeMap::new();
-    let (mut squares, mut excess, mut emulated) = (0.0, 0.0, Vec::new());
+    let (mut squares, mut excess, mut emulated) = ([0.0; 2], 0.0, Vec::new());
     for (image_layers, image_squares, [exact, rounded], eps) in each {
         for (name, layer) in image_layers {
             let sum = layers.entry(name).or_default();
@@ -56,7 +60,7 @@ pub(crate) fn rounding(reference: &Reference, emulation: &Emulation, images: &Im
             sum.deviation += layer.deviation;
             sum.largest = sum.largest.max(layer.largest);
         }
-        squares += image_squares;
+        squares.iter_mut().zip(image_squares).for_each(|(sum, squares)| *sum += squares);
         excess += rounded - exact;
         emulated.push(eps);
     }
@@ -70,10 +74,12 @@ pub(crate) fn rounding(reference: &Reference, emulation: &Emulation, images: &Im
         .map(|(name, layer)| (name.clone(), relative(layer)))
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .expect("a model has steps");
+    let [eps, x] = squares.map(|sum: f64| (sum / (images.len() * architecture.dims()) as f64).sqrt());
     Rounding {
         layer,
         worst,
-        x: (squares / (images.len() * architecture.dims()) as f64).sqrt() * f64::from(architecture.bins()),
+        eps,
+        x: x * f64::from(architecture.bins()),
         bits_per_dim: (excess / images.len() as f64).abs(),
         emulated,
         peaks: layers.into_iter().map(|(name, layer)| (name, layer.largest)).collect(),
