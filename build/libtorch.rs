@@ -1,10 +1,18 @@
 //! Build script of the packages that link libtorch: finds it in the checkout's own folder (or where
 //! `LIBTORCH` says), names the command that brings it when it is not there, and leaves a run path
 //! in the linked programs, so that they start from any folder with nothing exported.
+//!
+//! It is a whole build script, and a module of build scripts that do more.
 use std::env;
 use std::path::{Path, PathBuf};
 
+#[allow(dead_code)]
 fn main() {
+    find();
+}
+
+/// The folder of libtorch; `None` where it is missing, which cargo has been told then.
+pub fn find() -> Option<PathBuf> {
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     println!("cargo::rerun-if-changed=../build/libtorch.rs");
 
@@ -22,10 +30,11 @@ fn main() {
              that native.mk names.",
             wanted.display()
         );
-        return;
+        return None;
     }
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo::rustc-env=GLOW_LIBTORCH_DIR={}", lib.display());
+    Some(libtorch)
 }
 
 /// Every package that uses this script is a folder of the checkout.

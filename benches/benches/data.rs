@@ -2,7 +2,7 @@
 //! kept decoded.
 use criterion::Throughput;
 use glow_benches::{criterion, write_photographs};
-use glow_train::data::{DataSpec, ImageShape, Loader, LoaderOptions, OpenOptions, open};
+use glow_data::{DataSpec, ImageShape, Loader, LoaderOptions, OpenOptions, open};
 
 const BATCH: usize = 64;
 

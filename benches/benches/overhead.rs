@@ -29,8 +29,12 @@ impl Bare {
         let api = ort::api();
         let name = |text: &&str| CString::new(*text).expect("no NUL");
         let path = CString::new(graph.to_str().expect("UTF-8")).expect("no NUL");
-        let spinning =
-            ["session.intra_op.allow_spinning", "session.inter_op.allow_spinning"].map(|t| name(&t));
+        let spinning = [
+            ("session.intra_op.allow_spinning", c"0"),
+            ("session.inter_op.allow_spinning", c"0"),
+            ("session.force_spinning_stop", c"1"),
+        ]
+        .map(|(key, value)| (name(&key), value));
         let (mut environment, mut options, mut session) = (null_mut(), null_mut(), null_mut());
         // SAFETY: all pointers are valid, and the environment is the one that the process has already.
         unsafe {
@@ -38,8 +42,8 @@ impl Bare {
             check((api.CreateEnv)(warning, c"glow".as_ptr(), &mut environment));
             check((api.CreateSessionOptions)(&mut options));
             check((api.SetIntraOpNumThreads)(options, threads));
-            for key in &spinning {
-                check((api.AddSessionConfigEntry)(options, key.as_ptr(), c"0".as_ptr()));
+            for (key, value) in &spinning {
+                check((api.AddSessionConfigEntry)(options, key.as_ptr(), value.as_ptr()));
             }
             check((api.CreateSession)(environment, path.as_ptr(), options, &mut session));
         }

@@ -10,11 +10,11 @@ pub use measure::{Ceiling, measure};
 pub use photographs::write_photographs;
 
 use criterion::Criterion;
-use glow_export::{ExportOptions, ImageSource};
+use glow_data::{Batch, DataKind, DataSpec};
+use glow_export::ExportOptions;
 use glow_models::{Architecture, Checkpoint, Config, Precision};
 use glow_runtime::Provider;
 use glow_train::Trainer;
-use glow_train::data::Batch;
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl FrozenModel {
         let random = frozen.folder.path().join("images");
         let images = (precision == Precision::Int8).then(|| {
             write_images(&config.model, 4, &random);
-            ImageSource::Folder(random)
+            DataSpec { kind: DataKind::Images, path: random }
         });
         trainer(config).save(&frozen.checkpoint()).expect("a checkpoint");
         Checkpoint::open(&frozen.checkpoint()).expect("what was written reads back");

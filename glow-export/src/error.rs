@@ -91,6 +91,14 @@ pub enum ExportError {
         /// Its largest absolute output.
         largest: f32,
     },
+    /// The images to calibrate on cannot be read.
+    #[error("cannot calibrate on {data}")]
+    Data {
+        /// The data set.
+        data: String,
+        /// Why not.
+        source: glow_data::DataError,
+    },
     /// A graph with its weights inside would be larger than protobuf allows.
     #[error(
         "{file} would have {bytes} bytes, more than the 2 GiB of a single-file graph: export without --inline"

@@ -14,14 +14,15 @@ mod error;
 mod fold;
 mod frozen;
 mod graphs;
+pub mod import;
 mod onnx;
 mod parameters;
 mod precision;
 mod reference;
 mod verify;
 
-pub use data::ImageSource;
 pub use error::ExportError;
+pub use glow_data::{DataKind, DataSpec};
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
 pub use verify::{Check, Peaks, Quality, Verification, verify};
@@ -50,7 +51,7 @@ pub struct ExportOptions {
     /// Number format of the coupling networks. Default [`Precision::Fp32`].
     pub precision: Precision,
     /// Real images: int8 is calibrated on some, and every precision is measured on others. Default none.
-    pub images: Option<ImageSource>,
+    pub images: Option<DataSpec>,
     /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
     /// weights that both graphs share are then stored twice. Default false.
     pub inline: bool,
@@ -120,7 +121,7 @@ pub fn export(
     let (calibration, held_out) = match &options.images {
         Some(source) => {
             let (first, second) = (calibration_size(&architecture), verify::evaluation_size(&architecture));
-            let (calibration, held_out) = source.draw(&architecture, first, second)?;
+            let (calibration, held_out) = data::draw(source, &checkpoint.meta().config, first, second)?;
             (Some(calibration), Some(held_out))
         }
         None if options.precision == Precision::Int8 => return Err(ExportError::NoCalibration),

@@ -1,18 +1,41 @@
 //! The program `glow-export`; see `--help`.
+mod import_command;
+
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use glow_export::{ExportOptions, ImageSource, Precision, Quality, Report, Weights, export};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use glow_export::{DataSpec, ExportOptions, Precision, Quality, Report, Weights, export};
+use import_command::ImportArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 const EXAMPLE: &str = "Example:
   glow-export runs/faces --out models/faces
-  glow-export runs/faces --out models/faces-int8 --precision int8 --calibrate photos/";
+  glow-export runs/faces --out models/faces-int8 --precision int8 --calibrate photos/
+  glow-export import model_010001.pt --out faces.safetensors --height 64 --width 64 --n-bits 5";
 
 /// Freezes a trained Glow into a bundle (weights and two ONNX graphs) and proves that it is right
 #[derive(Debug, Parser)]
-#[command(name = "glow-export", version, after_help = EXAMPLE)]
+#[command(
+    name = "glow-export",
+    version,
+    after_help = EXAMPLE,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+struct Program {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    export: Option<Arguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Import(Box<ImportArguments>),
+}
+
+#[derive(Debug, Args)]
 struct Arguments {
     /// A run's folder (its best checkpoint) or a checkpoint file
     #[arg(value_name = "RUN_OR_CHECKPOINT")]
@@ -26,10 +49,10 @@ struct Arguments {
     /// Number format of the coupling networks
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
-    /// Real images, like those of the training (a folder, images:DIR, celeba:DIR or cifar10:DIR): int8 is
-    /// calibrated on some, and every precision is measured on others
-    #[arg(long, value_name = "DATA", required_if_eq("precision", "int8"))]
-    calibrate: Option<ImageSource>,
+    /// Real images, like those of the training (KIND:PATH as for glow-train --data, or a folder of images):
+    /// int8 is calibrated on some, and every precision is measured on others
+    #[arg(long, value_name = "DATA", value_parser = DataSpec::from_argument, required_if_eq("precision", "int8"))]
+    calibrate: Option<DataSpec>,
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,
@@ -58,7 +81,16 @@ enum PrecisionArgument {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let result = match Program::parse() {
+        Program { command: Some(Command::Import(arguments)), .. } => import_command::run(*arguments),
+        Program { export: Some(arguments), .. } => run(arguments),
+        // The parser asks for the one or the other.
+        Program { command: None, export: None } => {
+            let _ = Program::command().print_help();
+            return ExitCode::from(2);
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("glow-export: {error:#}");

@@ -2,7 +2,7 @@
 //! time.
 mod support;
 
-use glow_export::{ExportError, ExportOptions, ImageSource, Precision, export};
+use glow_export::{DataKind, DataSpec, ExportError, ExportOptions, Precision, export};
 use glow_models::{Architecture, Bundle, Coupling};
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -13,7 +13,7 @@ use support::{chain, checkpoint, small, write_images};
 struct Setup {
     folder: tempfile::TempDir,
     checkpoint: PathBuf,
-    images: ImageSource,
+    images: DataSpec,
 }
 
 impl Setup {
@@ -21,7 +21,7 @@ impl Setup {
         let (folder, checkpoint) = checkpoint(architecture);
         let images = folder.path().join("images");
         write_images(&images, architecture, 24);
-        Self { images: ImageSource::Folder(images), folder, checkpoint }
+        Self { images: folder_of(images), folder, checkpoint }
     }
 
     fn options(&self, precision: Precision) -> ExportOptions {
@@ -31,6 +31,11 @@ impl Setup {
     fn out(&self) -> PathBuf {
         self.folder.path().join("bundle")
     }
+}
+
+/// A data set that is a folder of images.
+fn folder_of(path: PathBuf) -> DataSpec {
+    DataSpec { kind: DataKind::Images, path }
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn single_file_graphs_compute_the_same() {
         assert!(Bundle::open(&inline).unwrap().manifest().is_inline());
         assert!(!inline.join("model.safetensors").exists());
         let [external, inline] = [&setup.out(), &inline].map(|folder| {
-            let options = glow_runtime::SampleOptions { seed: 5, ..Default::default() };
+            let options = glow_runtime::SampleOptions::new().seed(5);
             glow_runtime::Glow::load(folder).unwrap().sample(4, &options).unwrap()
         });
         assert_eq!(external, inline, "{precision}");
@@ -139,7 +144,7 @@ fn an_untrained_model_exports_in_8_bits() {
     );
     let images = folder.path().join("images");
     write_images(&images, &small(), 24);
-    let images = Some(ImageSource::Folder(images));
+    let images = Some(folder_of(images));
     let options = ExportOptions { precision: Precision::Int8, images, ..Default::default() };
     let report = export(&path, folder.path().join("bundle"), &options)
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
@@ -153,21 +158,20 @@ fn images_that_cannot_calibrate_are_refused() {
         (setup.folder.path().join("empty"), setup.folder.path().join("few"), setup.folder.path().join("no"));
     fs::create_dir(&empty).unwrap();
     write_images(&few, &small(), 1);
-    let refused = |images: Option<ImageSource>, expected: &str| {
+    let refused = |images: Option<DataSpec>, expected: &str| {
         let options = ExportOptions { images, ..setup.options(Precision::Int8) };
         let message = chain(&export(&setup.checkpoint, setup.out(), &options).expect_err(expected));
         assert!(message.contains(expected), "{message:?} does not say {expected:?}");
         assert!(!setup.out().exists());
     };
     refused(None, "--calibrate");
-    refused(Some(ImageSource::Folder(empty.clone())), "at least 2");
-    refused(Some(ImageSource::Folder(few)), "at least 2");
-    refused(Some(ImageSource::Folder(missing)), "no");
-    refused(Some(ImageSource::Cifar10(empty.clone())), "test_batch.bin");
-    fs::write(empty.join("test_batch.bin"), [0; 100]).unwrap();
-    refused(Some(ImageSource::Cifar10(empty)), "whole records");
-    assert!("lsun:x".parse::<ImageSource>().unwrap_err().contains("lsun"));
-    assert_eq!("cifar10:a:b".parse(), Ok(ImageSource::Cifar10("a:b".into())));
+    refused(Some(folder_of(empty.clone())), "no images here");
+    refused(Some(folder_of(few)), "at least two are needed");
+    refused(Some(folder_of(missing)), "not found");
+    let cifar10 = DataSpec { kind: DataKind::Cifar10, path: empty.clone() };
+    refused(Some(cifar10.clone()), "test_batch.bin");
+    fs::write(empty.join("data_batch_1.bin"), [0; 100]).unwrap();
+    refused(Some(cifar10), "whole number of records");
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn a_conditional_models_classes_are_the_sub_folders() {
     let setup = Setup::new(&Architecture { classes: 2, ..small() });
     let options = setup.options(Precision::Int8);
     let message = chain(&export(&setup.checkpoint, setup.out(), &options).unwrap_err());
-    assert!(message.contains("2 classes, and 3 sub-folders"), "{message}");
+    assert!(message.contains("2 classes, and the data set 3"), "{message}");
 }
 
 /// The files of a bundle.

@@ -46,7 +46,7 @@ fn scores(glow: &Glow, folder: &str) -> Result<Vec<(PathBuf, f64)>, Box<dyn Erro
         }
         if !pixels.is_empty() {
             let views: Vec<_> = pixels.iter().map(|image| image.view()).collect();
-            let options = ScoreOptions { first: scores.len() as u64, ..Default::default() };
+            let options = ScoreOptions::new().first(scores.len() as u64);
             scores
                 .extend(read.into_iter().zip(glow.complexity_corrected(&stack(Axis(0), &views)?, &options)?));
         }

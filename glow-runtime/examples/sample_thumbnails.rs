@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for first in (0..count).step_by(glow.max_batch()) {
         let n = glow.max_batch().min(count - first);
         // Sample i of a seed is the same in whatever call it is drawn.
-        let options = SampleOptions { seed, first: first as u64, ..Default::default() };
+        let options = SampleOptions::new().seed(seed).first(first as u64);
         for (image, number) in images::from_array(&glow.sample(n, &options)?)?.iter().zip(first..) {
             images::write_png(image, Path::new(folder).join(format!("{number:05}.png")))?;
         }

@@ -1,8 +1,8 @@
-//! What can go wrong.
+//! Errors.
 use crate::{GraphKind, Provider};
 use glow_models::{BundleError, TensorFileError};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The cause inside ONNX Runtime.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -66,10 +66,10 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The loaded model does not bring an image back; see [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// The loaded model does not reconstruct the test image; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     #[error(
-        "decoding what was encoded differs from the image by {difference} of 255, more than {allowed}: this \
-         provider does not compute the model exactly enough"
+        "encoding and decoding a test image changes it by {difference} of 255, more than {allowed}: this \
+         provider does not compute the model accurately enough"
     )]
     Check {
         /// The largest difference of a value.
@@ -77,7 +77,7 @@ pub enum Error {
         /// The largest that is allowed.
         allowed: u8,
     },
-    /// ONNX Runtime does not take a graph.
+    /// ONNX Runtime rejects a graph.
     #[error("ONNX Runtime cannot load {path}; export the bundle again")]
     Load {
         /// The graph's file.
@@ -93,13 +93,44 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
-    /// ONNX Runtime failed in the middle of a call.
-    #[error("ONNX Runtime failed to run the {graph}")]
+    /// ONNX Runtime failed during a call.
+    #[error("ONNX Runtime failed to run the {graph}{}", .kind.hint())]
     Run {
         /// The graph.
         graph: GraphKind,
+        /// What kind of failure it is.
+        kind: RunFailure,
         /// What ONNX Runtime says.
         source: Cause,
+    },
+    /// The device was lost in an earlier call, so that every further one would fail; see [`Glow::health`](crate::Glow::health).
+    #[error("the {graph} has lost its device: load the bundle again, in a new process if that fails")]
+    Unavailable {
+        /// The graph.
+        graph: GraphKind,
+    },
+    /// A [`Scheduler`](crate::Scheduler)'s queue is full. Try again later.
+    #[error("the queue is full: {waiting} of {limit} images are waiting")]
+    Overloaded {
+        /// Images that wait.
+        waiting: usize,
+        /// The most that may wait.
+        limit: usize,
+    },
+    /// A job of a [`Scheduler`](crate::Scheduler) was not done before its deadline.
+    #[error("the job was not done before its deadline")]
+    Deadline,
+    /// A job of a [`Scheduler`](crate::Scheduler) was cancelled.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// A [`Scheduler`](crate::Scheduler) takes no more jobs, since it is being stopped.
+    #[error("the scheduler is stopped and takes no more jobs")]
+    Stopped,
+    /// A thread of a [`Scheduler`](crate::Scheduler) cannot be started.
+    #[error("a thread cannot be started")]
+    Thread {
+        /// What the system says.
+        source: io::Error,
     },
     /// A call needs a graph that was left out when the bundle was loaded.
     #[error(
@@ -210,13 +241,17 @@ pub enum Error {
     },
     /// A file that does not hold an image.
     #[cfg(feature = "image")]
-    #[error("{path} cannot be decoded as an image")]
+    #[error("{path} cannot be used")]
     Decode {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: image::ImageError,
+        source: glow_data::ImageError,
     },
+    /// A folder of images that cannot be read.
+    #[cfg(feature = "image")]
+    #[error("the images cannot be read")]
+    Data(#[from] glow_data::DataError),
     /// An image that cannot be brought to the model's size.
     #[cfg(feature = "image")]
     #[error("{image} {misfit}")]
@@ -224,10 +259,117 @@ pub enum Error {
         /// The file, or the image's place in the batch.
         image: String,
         /// What is in the way.
-        misfit: glow_models::Misfit,
+        misfit: glow_data::Misfit,
     },
+}
+
+/// What kind of failure an [`Error::Run`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RunFailure {
+    /// Memory ran out, of the host or of the device. Fewer images at once may do:
+    /// [`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch).
+    OutOfMemory,
+    /// The device is lost to this process: a sticky CUDA error, or a reset. Calls that follow give
+    /// [`Error::Unavailable`].
+    DeviceLost,
+    /// The graph does something that this version of ONNX Runtime or the provider cannot do.
+    InvalidModel,
+    /// Anything else.
+    Other,
+}
+
+impl RunFailure {
+    /// Told by ONNX Runtime's code, and by CUDA's words in the message, for which it has no code.
+    fn of(code: ort::ErrorCode, message: &str) -> Self {
+        use ort::ErrorCode::{DeviceReset, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented};
+        const MEMORY: [&str; 6] = [
+            "out of memory",
+            "bad_alloc",
+            "Failed to allocate memory",
+            "ALLOC_FAILED",
+            "OutOfMemory",
+            "Available memory of",
+        ];
+        // Errors after which CUDA's documentation has the process relaunched, and those of a driver that is gone.
+        const LOST: [&str; 8] = [
+            "illegal memory access",
+            "illegal instruction",
+            "misaligned address",
+            "unspecified launch failure",
+            "device-side assert",
+            "uncorrectable ECC",
+            "hardware stack error",
+            "no CUDA-capable device",
+        ];
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        match code {
+            DeviceReset => Self::DeviceLost,
+            _ if says(&LOST) => Self::DeviceLost,
+            _ if says(&MEMORY) => Self::OutOfMemory,
+            InvalidArgument | InvalidGraph | InvalidProtobuf | NotImplemented => Self::InvalidModel,
+            _ => Self::Other,
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => ": memory ran out, run fewer images at once (`GlowBuilder::max_batch`)",
+            Self::DeviceLost => ": the device is lost",
+            _ => "",
+        }
+    }
+}
+
+impl Error {
+    /// A graph's failure in the middle of a call.
+    pub(crate) fn run(graph: GraphKind) -> impl Fn(ort::Error) -> Self {
+        move |source| {
+            let kind = RunFailure::of(source.code(), source.message());
+            Self::Run { graph, kind, source: source.into() }
+        }
+    }
+
+    /// For `map_err`: a file that cannot be read.
+    pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Read { path: path.into(), source }
+    }
+
+    /// For `map_err`: a file that cannot be written.
+    pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Write { path: path.into(), source }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!("\n  {}", path.display())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ort::ErrorCode;
+
+    #[test]
+    fn failures_are_told_apart() {
+        for (code, message, expected) in [
+            (ErrorCode::Ok, "CUDA failure 2: out of memory ; GPU=0", RunFailure::OutOfMemory),
+            (
+                ErrorCode::RuntimeException,
+                "Failed to allocate memory for requested buffer",
+                RunFailure::OutOfMemory,
+            ),
+            (ErrorCode::GenericFailure, "std::bad_alloc", RunFailure::OutOfMemory),
+            (
+                ErrorCode::GenericFailure,
+                "CUDA failure 700: an illegal memory access was encountered",
+                RunFailure::DeviceLost,
+            ),
+            (ErrorCode::DeviceReset, "", RunFailure::DeviceLost),
+            (ErrorCode::InvalidArgument, "Got invalid dimensions for input", RunFailure::InvalidModel),
+            (ErrorCode::GenericFailure, "CUDNN failure 5000", RunFailure::Other),
+        ] {
+            assert_eq!(RunFailure::of(code, message), expected, "{message}");
+        }
+    }
 }

@@ -1,13 +1,12 @@
 //! The loaded model.
-use crate::graph::{Graph, Input, PerLevel};
-use crate::load::{LoadTimes, Recipe};
-use crate::nodes::Node;
+use crate::graph::Graph;
+use crate::load::progress::LoadTimes;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
+use crate::ports::{Input, Output, PerLevel};
 use crate::random::{self, Use};
-use crate::{
-    Architecture, Attributes, Error, GlowBuilder, GraphKind, Latents, Manifest, OnnxRuntime, Provider,
-};
-use glow_models::{Bundle, BundleBytes};
+use crate::session::SessionOptions;
+use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use glow_models::Bundle;
 use ndarray::{Array4, ArrayView4};
 use smallvec::smallvec;
 use std::path::Path;
@@ -16,29 +15,29 @@ use std::path::Path;
 ///
 /// All methods take `&self`, and a `Glow` is `Send + Sync`: threads can share one, and their calls
 /// are served in the order in which they come. Large batches go through in chunks
-/// ([`GlowBuilder::max_batch`]), with the same results.
+/// ([`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch)), with the same results.
 pub struct Glow {
     pub(crate) bundle: Bundle,
     pub(crate) encoder: Option<Graph>,
     pub(crate) decoder: Option<Graph>,
-    pub(crate) providers: Vec<Provider>,
-    pub(crate) onnxruntime: OnnxRuntime,
     pub(crate) chunk: usize,
+    /// For further sessions.
+    pub(crate) session_options: SessionOptions,
     pub(crate) times: LoadTimes,
-    pub(crate) recipe: Recipe,
+    pub(crate) passed_over: Vec<(Provider, String)>,
 }
 
-/// What [`Glow::encode`] gives.
+/// The result of [`Glow::encode`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
     /// The latents.
     pub latents: Latents,
-    /// log p(image) in nats, one an image, the discretisation term −ln(2^n_bits)·H·W·C included. It
-    /// is that of one dequantization: see [`Glow::log_prob`].
+    /// ln p(image) in nats, one value for each image, including the discretisation term −ln(2^n_bits)·H·W·C. It is
+    /// that of a single draw of the dequantization noise; see [`Glow::log_prob`].
     pub log_prob: Vec<f32>,
 }
 
-/// What [`Glow::decode`] gives.
+/// The result of [`Glow::decode`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// Images [N, H, W, C].
@@ -49,27 +48,6 @@ pub struct Decoded {
 }
 
 impl Glow {
-    /// Loads the bundle in a folder, all of it, with the defaults of [`GlowBuilder`].
-    ///
-    /// # Errors
-    /// Those of [`GlowBuilder::load`].
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::builder().load(folder)
-    }
-
-    /// Loads a bundle in memory, with the defaults of [`GlowBuilder`].
-    ///
-    /// # Errors
-    /// Those of [`GlowBuilder::load_bytes`].
-    pub fn from_bytes(files: BundleBytes) -> Result<Self, Error> {
-        Self::builder().load_bytes(files)
-    }
-
-    /// Options for loading.
-    pub fn builder() -> GlowBuilder {
-        GlowBuilder::default()
-    }
-
     /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
         self.bundle.manifest()
@@ -85,30 +63,35 @@ impl Glow {
         self.bundle.folder()
     }
 
-    /// What executes the graphs, first to last; what [`Provider::Auto`] came to.
+    /// The execution providers in use, in order of preference. For [`Provider::Auto`], those that it chose.
     pub fn providers(&self) -> &[Provider] {
-        &self.providers
+        &self.session_options.providers
     }
 
-    /// Which provider runs which node of a graph. This runs one image in a further session, under ONNX
-    /// Runtime's profiler.
+    /// The providers that [`Provider::Auto`] tried without success, and the reason for each. Empty if its first choice
+    /// works, or if the providers were named explicitly.
+    pub fn passed_over(&self) -> &[(Provider, String)] {
+        &self.passed_over
+    }
+
+    /// Whether the devices still work. After a fatal device error, such as a CUDA error that invalidates the
+    /// process's context, the failing call returns [`Error::Run`], and all later calls return
+    /// [`Error::Unavailable`] immediately.
     ///
     /// # Errors
-    /// [`Error::NotLoaded`] for a graph that was left out, [`Error::Run`] and [`Error::Read`] if the
-    /// profile cannot be made, and those of [`GlowBuilder::load`].
-    pub fn nodes(&self, graph: GraphKind) -> Result<Vec<Node>, Error> {
-        self.graph(graph)?;
-        self.recipe.nodes(&self.bundle, graph)
+    /// [`Error::Unavailable`] once the device of a graph is lost.
+    pub fn health(&self) -> Result<(), Error> {
+        [&self.encoder, &self.decoder].into_iter().flatten().try_for_each(Graph::health)
     }
 
-    /// Where the time of loading went.
+    /// The time that each step of loading took.
     pub fn load_times(&self) -> LoadTimes {
         self.times
     }
 
-    /// The ONNX Runtime that is used.
+    /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &OnnxRuntime {
-        &self.onnxruntime
+        &self.session_options.library.info
     }
 
     /// The most images that run at once; a multiple of it is a good size of a call.
@@ -133,29 +116,11 @@ impl Glow {
     ///
     /// # Errors
     /// [`Error::Option`] if the temperature is negative, NaN or infinite, the truncation below 0.01 or
-    /// NaN, or `n` absurd.
+    /// NaN, or `n` images larger than any memory.
     pub fn sample_latents(&self, n: usize, options: &SampleOptions) -> Result<Latents, Error> {
-        let temperature = options.temperature;
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return Err(Error::Option {
-                option: "temperature",
-                value: temperature.to_string(),
-                allowed: "a finite number, at least 0",
-            });
-        }
-        let truncation = options.truncation;
-        if truncation.is_some_and(|limit| !(random::LEAST_TRUNCATION..).contains(&limit)) {
-            return Err(Error::Option {
-                option: "truncation",
-                value: truncation.unwrap_or_default().to_string(),
-                allowed: "at least 0.01, or none",
-            });
-        }
+        self.check_sampling(n, options)?;
+        let SampleOptions { temperature, truncation, .. } = *options;
         let dims = self.architecture().dims();
-        // More bytes than an array can have; where memory ends before, allocation itself fails.
-        if n > isize::MAX as usize / size_of::<f32>() / dims {
-            return Err(Error::Option { option: "n", value: n.to_string(), allowed: "what memory can hold" });
-        }
         let mut flat = ndarray::Array2::zeros((n, dims));
         for (mut row, i) in flat.outer_iter_mut().zip(0..) {
             let z = random::normal(options.seed, Use::Latents, options.first.wrapping_add(i), truncation);
@@ -218,17 +183,7 @@ impl Glow {
         ];
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
-        let shapes = &self.manifest().latent_shapes;
-        let mut outputs = graph.run(&inputs, n, self.chunk)?;
-        let log_prob = outputs.pop().expect("one output more than levels").floats;
-        let levels = outputs.into_iter().zip(shapes).map(|(output, shape)| {
-            finite(&output.floats, shape.len(), "the latent", "")?;
-            let dim = (n, shape.channels, shape.height, shape.width);
-            Ok(Array4::from_shape_vec(dim, output.floats).expect("the graph's outputs are checked"))
-        });
-        let latents = Latents::from_levels(levels.collect::<Result<_, Error>>()?)?;
-        finite(&log_prob, 1, "the log-likelihood", "")?;
-        Ok(Encoded { latents, log_prob })
+        self.encoded(n, graph.run(&inputs, n, self.chunk)?)
     }
 
     /// Decodes latents into images.
@@ -238,27 +193,12 @@ impl Glow {
     /// that do not suit the model, [`Error::NonFinite`] and [`Error::Run`] if the model fails.
     pub fn decode(&self, latents: &Latents, labels: Option<&[i64]>) -> Result<Decoded, Error> {
         let graph = self.graph(GraphKind::Decoder)?;
-        latents.check(&self.manifest().latent_shapes)?;
+        self.check_latents(latents)?;
         let n = latents.batch();
-        let mut inputs = PerLevel::new();
-        for level in latents.levels() {
-            let level = level.as_slice().expect("latents are in standard layout");
-            finite(level, level.len() / n.max(1), "the given latent", "")?;
-            inputs.push(Input::Floats(level));
-        }
+        let mut inputs: PerLevel<_> =
+            latents.levels().iter().map(|level| Input::Floats(contiguous(level))).collect();
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
-
-        let mut outputs = graph.run(&inputs, n, self.chunk)?;
-        let mut next = || outputs.pop().expect("the decoder has two outputs");
-        let (x, images) = (next(), next());
-        let a = self.architecture();
-        let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
-        finite(&x.floats, a.dims(), "the decoded value", hint)?;
-        let dim = (n, a.height, a.width, a.channels);
-        Ok(Decoded {
-            images: Array4::from_shape_vec(dim, images.bytes).expect("the graph's outputs are checked"),
-            x: Array4::from_shape_vec(dim, x.floats).expect("the graph's outputs are checked"),
-        })
+        self.decoded(n, graph.run(&inputs, n, self.chunk)?)
     }
 
     /// The bundle's attributes: named directions in latent space. None if it has no
@@ -284,7 +224,7 @@ impl Glow {
         labels: Option<&[i64]>,
     ) -> Result<Array4<u8>, Error> {
         self.graph(GraphKind::Decoder)?;
-        let options = EncodeOptions { labels: labels.map(<[i64]>::to_vec), ..Default::default() };
+        let options = EncodeOptions::new().labels(labels.map(<[i64]>::to_vec));
         let latents = attributes.apply(&self.encode(images, &options)?.latents, strengths)?;
         Ok(self.decode(&latents, labels)?.images)
     }
@@ -301,7 +241,7 @@ impl Glow {
         labels: Option<&[i64]>,
     ) -> Result<Array4<u8>, Error> {
         self.graph(GraphKind::Decoder)?;
-        let options = EncodeOptions { labels: labels.map(<[i64]>::to_vec), ..Default::default() };
+        let options = EncodeOptions::new().labels(labels.map(<[i64]>::to_vec));
         Ok(self.decode(&self.encode(images, &options)?.latents, labels)?.images)
     }
 
@@ -312,8 +252,8 @@ impl Glow {
         images.into().mapv(|value| value >> dropped << dropped)
     }
 
-    /// `steps` images from a to b for each pair of latents, both ends included, pair after pair;
-    /// labels one a pair. The same as [`Latents::interpolate`], then [`Glow::decode`].
+    /// `steps` images from a to b for each pair of latents, including both ends, one pair after the other, with one
+    /// label for each pair. The same as [`Latents::interpolate`], then [`Glow::decode`].
     ///
     /// # Errors
     /// Those of the two.
@@ -331,12 +271,50 @@ impl Glow {
         Ok(self.decode(&latents, labels.as_deref())?.images)
     }
 
-    fn graph(&self, kind: GraphKind) -> Result<&Graph, Error> {
+    pub(crate) fn graph(&self, kind: GraphKind) -> Result<&Graph, Error> {
         let graph = match kind {
             GraphKind::Encoder => &self.encoder,
             GraphKind::Decoder => &self.decoder,
         };
         graph.as_ref().ok_or(Error::NotLoaded { graph: kind })
+    }
+
+    /// What the encoder gave for `n` images.
+    pub(crate) fn encoded(
+        &self,
+        n: usize,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Result<Encoded, Error> {
+        let shapes = &self.manifest().latent_shapes;
+        let mut outputs = outputs.into_iter();
+        let levels = shapes.iter().zip(outputs.by_ref()).map(|(shape, output)| {
+            finite(&output.floats, shape.len(), "the latent", "")?;
+            let dim = (n, shape.channels, shape.height, shape.width);
+            Ok(Array4::from_shape_vec(dim, output.floats).expect("the graph's outputs are checked"))
+        });
+        let latents = Latents::from_levels(levels.collect::<Result<_, Error>>()?)?;
+        let log_prob = outputs.next().expect("one output more than levels").floats;
+        finite(&log_prob, 1, "the log-likelihood", "")?;
+        Ok(Encoded { latents, log_prob })
+    }
+
+    /// What the decoder gave for `n` latents.
+    pub(crate) fn decoded(
+        &self,
+        n: usize,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Result<Decoded, Error> {
+        let mut outputs = outputs.into_iter();
+        let mut next = || outputs.next().expect("the decoder has two outputs");
+        let (images, x) = (next(), next());
+        let a = self.architecture();
+        let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
+        finite(&x.floats, a.dims(), "the decoded value", hint)?;
+        let dim = (n, a.height, a.width, a.channels);
+        Ok(Decoded {
+            images: Array4::from_shape_vec(dim, images.bytes).expect("the graph's outputs are checked"),
+            x: Array4::from_shape_vec(dim, x.floats).expect("the graph's outputs are checked"),
+        })
     }
 
     /// Uniform dequantization noise for images `first`, `first` + 1, …
@@ -351,6 +329,39 @@ impl Glow {
         noise
     }
 
+    pub(crate) fn check_sampling(&self, n: usize, options: &SampleOptions) -> Result<(), Error> {
+        let temperature = options.temperature;
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return Err(Error::Option {
+                option: "temperature",
+                value: temperature.to_string(),
+                allowed: "a finite number, at least 0",
+            });
+        }
+        let truncation = options.truncation;
+        if truncation.is_some_and(|limit| !(random::LEAST_TRUNCATION..).contains(&limit)) {
+            return Err(Error::Option {
+                option: "truncation",
+                value: truncation.unwrap_or_default().to_string(),
+                allowed: "at least 0.01, or none",
+            });
+        }
+        // More bytes than an array can have; where memory ends before, allocation itself fails.
+        if n > isize::MAX as usize / size_of::<f32>() / self.architecture().dims() {
+            return Err(Error::Option { option: "n", value: n.to_string(), allowed: "what memory can hold" });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_latents(&self, latents: &Latents) -> Result<(), Error> {
+        latents.check(&self.manifest().latent_shapes)?;
+        for level in latents.levels() {
+            let level = contiguous(level);
+            finite(level, level.len() / latents.batch().max(1), "the given latent", "")?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_images(&self, array: &str, actual: &[usize]) -> Result<(), Error> {
         let a = self.architecture();
         if actual[1..] == [a.height, a.width, a.channels] {
@@ -363,7 +374,11 @@ impl Glow {
         })
     }
 
-    fn check_labels<'a>(&self, labels: Option<&'a [i64]>, n: usize) -> Result<Option<&'a [i64]>, Error> {
+    pub(crate) fn check_labels<'a>(
+        &self,
+        labels: Option<&'a [i64]>,
+        n: usize,
+    ) -> Result<Option<&'a [i64]>, Error> {
         let classes = self.architecture().classes;
         let wrong = |reason: String| Err(Error::Labels { reason });
         match labels {
@@ -389,9 +404,13 @@ impl std::fmt::Debug for Glow {
             .field("folder", &self.folder())
             .field("encoder", &self.encoder.is_some())
             .field("decoder", &self.decoder.is_some())
-            .field("providers", &self.providers)
+            .field("providers", &self.providers())
             .finish_non_exhaustive()
     }
+}
+
+fn contiguous(level: &Array4<f32>) -> &[f32] {
+    level.as_slice().expect("latents are in standard layout")
 }
 
 /// Checks that all numbers are finite, `size` of them an image.

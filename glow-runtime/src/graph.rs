@@ -1,124 +1,12 @@
 //! One of the bundle's two graphs, ready to run.
+use crate::error::RunFailure;
+use crate::ports::{self, Input, Output, Owned, PerLevel, Port};
+use crate::provider::Provider;
 use crate::queue::Queue;
-use crate::session::{self, Model, SessionOptions, Worker};
-use crate::{Architecture, Error};
-use glow_models::{DECODER_FILE, ENCODER_FILE};
-use ort::value::{Outlet, TensorElementType, ValueType};
-use smallvec::SmallVec;
-use std::fmt;
-
-/// One of a bundle's two graphs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GraphKind {
-    /// Images to latents and log-likelihoods.
-    Encoder,
-    /// Latents to images.
-    Decoder,
-}
-
-impl fmt::Display for GraphKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Encoder => "encoder",
-            Self::Decoder => "decoder",
-        })
-    }
-}
-
-impl GraphKind {
-    pub(crate) fn file(self) -> &'static str {
-        match self {
-            Self::Encoder => ENCODER_FILE,
-            Self::Decoder => DECODER_FILE,
-        }
-    }
-
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Encoder => Self::Decoder,
-            Self::Decoder => Self::Encoder,
-        }
-    }
-
-    /// The builder's method that loads this graph alone.
-    pub(crate) fn only(self) -> &'static str {
-        match self {
-            Self::Encoder => "encoder_only()",
-            Self::Decoder => "decoder_only()",
-        }
-    }
-
-    pub(crate) fn ports(self, architecture: &Architecture) -> (Vec<Port>, Vec<Port>) {
-        let port =
-            |name: &str, element, shape: &[usize]| Port { name: name.into(), element, shape: shape.into() };
-        let image = [architecture.height, architecture.width, architecture.channels];
-        let shapes = architecture.latent_shapes();
-        let latents = shapes
-            .iter()
-            .enumerate()
-            .map(|(level, s)| port(&format!("eps_{level}"), Element::F32, &[s.channels, s.height, s.width]));
-        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-        match self {
-            Self::Encoder => {
-                inputs.extend([port("image", Element::U8, &image), port("noise", Element::F32, &image)]);
-                outputs.extend(latents);
-                outputs.push(port("log_prob", Element::F32, &[]));
-            }
-            Self::Decoder => {
-                inputs.extend(latents);
-                outputs.extend([port("image", Element::U8, &image), port("x", Element::F32, &image)]);
-            }
-        }
-        if architecture.classes > 0 {
-            inputs.push(port("label", Element::I64, &[]));
-        }
-        (inputs, outputs)
-    }
-}
-
-/// Element type of an input or output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Element {
-    U8,
-    F32,
-    I64,
-}
-
-impl Element {
-    pub fn onnx(self) -> TensorElementType {
-        match self {
-            Self::U8 => TensorElementType::Uint8,
-            Self::F32 => TensorElementType::Float32,
-            Self::I64 => TensorElementType::Int64,
-        }
-    }
-}
-
-/// An input or output of a graph.
-#[derive(Debug)]
-pub(crate) struct Port {
-    pub name: String,
-    pub element: Element,
-    /// Without the batch axis.
-    pub shape: Vec<usize>,
-}
-
-/// The whole batch of one input, row-major.
-pub(crate) enum Input<'a> {
-    Bytes(&'a [u8]),
-    Floats(&'a [f32]),
-    Labels(&'a [i64]),
-}
-
-/// What is one a level, and one or two more: seldom more than this, and then on the heap.
-pub(crate) type PerLevel<T> = SmallVec<[T; 8]>;
-
-/// One output of the images run so far.
-#[derive(Debug, Default)]
-pub(crate) struct Output {
-    pub bytes: Vec<u8>,
-    pub floats: Vec<f32>,
-}
+use crate::session::{Model, SessionOptions};
+use crate::worker::Worker;
+use crate::{Architecture, Error, GraphKind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A graph whose inputs and outputs have been checked against the architecture, and the sessions that
 /// run it.
@@ -127,6 +15,9 @@ pub(crate) struct Graph {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     workers: Queue<Worker>,
+    filling: Filling,
+    /// Set for good when the device is lost: no call can succeed any more.
+    lost: AtomicBool,
 }
 
 impl Graph {
@@ -137,19 +28,50 @@ impl Graph {
         options: &SessionOptions,
         sessions: usize,
     ) -> Result<Self, Error> {
-        let (inputs, outputs) = kind.ports(architecture);
-        let mut workers = Vec::with_capacity(sessions);
+        let (inputs, outputs) = ports::of(kind, architecture);
+        let mut workers = Vec::new();
         for _ in 0..sessions {
             let session = model.session(&inputs, options)?;
             for (ports, outlets, side) in
                 [(&inputs, session.inputs(), "input"), (&outputs, session.outputs(), "output")]
             {
-                check_ports(ports, outlets, side)
+                ports::check(ports, outlets, side)
                     .map_err(|reason| Error::Graph { path: model.path.clone(), reason })?;
             }
             workers.push(Worker::new(session, model, options));
         }
-        Ok(Self { kind, inputs, outputs, workers: Queue::new(workers) })
+        let filling = Filling::of(options);
+        Ok(Self {
+            kind,
+            inputs,
+            outputs,
+            workers: Queue::new(workers),
+            filling,
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// What goes in.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What comes out.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Calls that can run at the same time.
+    pub fn sessions(&self) -> usize {
+        self.workers.size()
+    }
+
+    /// [`Error::Unavailable`] once the device is lost.
+    pub fn health(&self) -> Result<(), Error> {
+        match self.lost.load(Ordering::Relaxed) {
+            true => Err(Error::Unavailable { graph: self.kind }),
+            false => Ok(()),
+        }
     }
 
     /// Runs `n` images in chunks, and gives one [`Output`] for each of the graph's.
@@ -158,94 +80,132 @@ impl Graph {
             self.outputs.iter().map(|port| Output::for_images(port, n)).collect();
         for begin in (0..n).step_by(chunk) {
             let range = begin..n.min(begin + chunk);
+            let batch = self.filling.batch(range.len(), chunk);
             // Other callers have their turn between two chunks.
             let mut worker = self.workers.take();
+            self.health()?;
             let ports = (&self.inputs[..], &self.outputs[..]);
-            worker.run(ports, inputs, range, &mut outputs).map_err(session::failed(self.kind))?;
+            worker.run(ports, inputs, range, batch, &mut outputs).map_err(|error| self.failed(error))?;
         }
         Ok(outputs)
     }
 
     /// Runs each batch size once in every session, on zeros, so that no later call pays for what a
     /// first one does.
-    pub fn warm_up(&self, batches: &[usize]) -> Result<(), Error> {
+    pub fn warm_up(&self, batches: &[usize], chunk: usize) -> Result<(), Error> {
         let mut all: Vec<_> = std::iter::from_fn(|| self.workers.try_take()).collect();
         for &batch in batches {
-            let zeros: Vec<Zeros> = self.inputs.iter().map(|port| Zeros::new(port, batch)).collect();
-            let inputs: Vec<Input<'_>> = zeros.iter().map(Zeros::input).collect();
+            let images = batch.min(chunk);
+            let zeros: Vec<Owned> = self.inputs.iter().map(|port| Owned::zeros(port, images)).collect();
+            let inputs: Vec<Input<'_>> = zeros.iter().map(Owned::input).collect();
+            let batch = self.filling.batch(images, chunk);
             for worker in &mut all {
                 let mut outputs: Vec<Output> = self.outputs.iter().map(|_| Output::default()).collect();
                 let ports = (&self.inputs[..], &self.outputs[..]);
-                worker.run(ports, &inputs, 0..batch, &mut outputs).map_err(session::failed(self.kind))?;
+                worker
+                    .run(ports, &inputs, 0..images, batch, &mut outputs)
+                    .map_err(|error| self.failed(error))?;
             }
         }
         Ok(())
     }
-}
 
-/// An input of nothing but zeros.
-pub(crate) enum Zeros {
-    Bytes(Vec<u8>),
-    Floats(Vec<f32>),
-    Labels(Vec<i64>),
-}
-
-impl Zeros {
-    pub fn new(port: &Port, batch: usize) -> Self {
-        let size = batch * port.shape.iter().product::<usize>();
-        match port.element {
-            Element::U8 => Self::Bytes(vec![0; size]),
-            Element::F32 => Self::Floats(vec![0.0; size]),
-            Element::I64 => Self::Labels(vec![0; size]),
+    fn failed(&self, error: ort::Error) -> Error {
+        let error = Error::run(self.kind)(error);
+        if matches!(error, Error::Run { kind: RunFailure::DeviceLost, .. }) {
+            self.lost.store(true, Ordering::Relaxed);
         }
+        error
+    }
+}
+
+/// How many images are run for those that there are. Accelerators prepare for each batch size that they
+/// meet, which takes seconds, so there batches are filled up to a power of two. On the CPU every
+/// size is as good as any other.
+#[derive(Debug, Clone, Copy)]
+enum Filling {
+    No,
+    PowersOfTwo { least: usize },
+}
+
+impl Filling {
+    fn of(options: &SessionOptions) -> Self {
+        if options.device.is_none() {
+            return Self::No;
+        }
+        let least = options.providers.iter().filter_map(Provider::batches).map(|(least, _)| least).max();
+        Self::PowersOfTwo { least: least.unwrap_or(1) }
     }
 
-    fn input(&self) -> Input<'_> {
+    fn batch(self, images: usize, chunk: usize) -> usize {
         match self {
-            Self::Bytes(all) => Input::Bytes(all),
-            Self::Floats(all) => Input::Floats(all),
-            Self::Labels(all) => Input::Labels(all),
+            Self::No => images,
+            Self::PowersOfTwo { least } => images.next_power_of_two().min(chunk).max(images).max(least),
         }
     }
 }
 
-impl Output {
-    fn for_images(port: &Port, n: usize) -> Self {
-        let size = n * port.shape.iter().product::<usize>();
-        match port.element {
-            Element::U8 => Self { bytes: Vec::with_capacity(size), ..Default::default() },
-            _ => Self { floats: Vec::with_capacity(size), ..Default::default() },
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::Poisoned;
+    use crate::library;
+    use crate::{Glow, GlowBuilder};
+    use std::path::Path;
+    use std::sync::Arc;
 
-/// Compares a graph's inputs or outputs with those that the architecture needs.
-fn check_ports(ports: &[Port], outlets: &[Outlet], side: &str) -> Result<(), String> {
-    for port in ports {
-        let Some(outlet) = outlets.iter().find(|outlet| outlet.name() == port.name) else {
-            return Err(format!("it has no {side} {}", port.name));
-        };
-        let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-            return Err(format!("its {side} {} is not a tensor", port.name));
-        };
-        if *ty != port.element.onnx() {
-            return Err(format!(
-                "its {side} {} is of type {ty}, expected {}",
-                port.name,
-                port.element.onnx()
-            ));
-        }
-        // An open dimension is negative; the batch axis must be open.
-        let fits = shape.len() == 1 + port.shape.len()
-            && shape[0] < 0
-            && shape[1..].iter().zip(&port.shape).all(|(&actual, &n)| actual < 0 || actual == n as i64);
-        if !fits {
-            let expected: String = port.shape.iter().map(|n| format!(", {n}")).collect();
-            return Err(format!("its {side} {} has shape {shape:?}, expected [N{expected}]", port.name));
-        }
+    #[test]
+    fn accelerators_see_few_batch_sizes() {
+        let batches = |filling: Filling| [1, 2, 3, 5, 8, 9, 23, 24].map(|n| filling.batch(n, 24));
+        assert_eq!(batches(Filling::No), [1, 2, 3, 5, 8, 9, 23, 24]);
+        assert_eq!(batches(Filling::PowersOfTwo { least: 1 }), [1, 2, 4, 8, 8, 16, 24, 24]);
+        assert_eq!(batches(Filling::PowersOfTwo { least: 4 }), [4, 4, 4, 8, 8, 16, 24, 24]);
     }
-    if let Some(other) = outlets.iter().find(|outlet| ports.iter().all(|port| port.name != outlet.name())) {
-        return Err(format!("it has an unknown {side} {}", other.name()));
+
+    fn bundle() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle"))
     }
-    Ok(())
+
+    fn decoder(device: Option<Arc<Poisoned>>) -> Graph {
+        let glow: Glow = GlowBuilder::default().load(bundle()).unwrap();
+        let options = SessionOptions {
+            library: library::start(None, &[]).unwrap(),
+            providers: vec![Provider::Cpu],
+            threads: 1,
+            spinning: false,
+            cache: None,
+            prepacking: false,
+            map: true,
+            trim: false,
+            device: device.map(|device| device as _),
+        };
+        let path = bundle().join(GraphKind::Decoder.file());
+        let model = Model { path, constants: None, prepacked: None, optimised: false };
+        Graph::load(&model, GraphKind::Decoder, glow.architecture(), &options, 1).unwrap()
+    }
+
+    /// Every number that comes from a device has been there in this very run.
+    #[test]
+    fn nothing_is_left_of_a_device_but_what_it_computed() {
+        let device = Arc::new(Poisoned::default());
+        let (host, other) = (decoder(None), decoder(Some(Arc::clone(&device))));
+        other.warm_up(&[3], 4).unwrap();
+        for (n, chunk, seed) in [(3, 4, 1), (1, 4, 2), (3, 4, 3), (11, 4, 4), (5, 3, 5), (0, 4, 6)] {
+            let level = |size: usize, seed: usize| -> Vec<f32> {
+                (0..n * size).map(|i| ((i * 37 + seed * 101) % 19) as f32 / 9.5 - 1.0).collect()
+            };
+            let levels = [level(96, seed), level(96, seed + 1)];
+            let inputs = [Input::Floats(&levels[0]), Input::Floats(&levels[1])];
+            let [expected, actual] = [&host, &other].map(|graph| graph.run(&inputs, n, chunk).unwrap());
+            for (expected, actual) in expected.iter().zip(&actual) {
+                assert_eq!(
+                    (&expected.bytes, &expected.floats),
+                    (&actual.bytes, &actual.floats),
+                    "{n} images"
+                );
+            }
+        }
+        let [up, down] = [&device.uploads, &device.downloads].map(|count| count.load(Ordering::Relaxed));
+        assert!(up > 0 && up == down);
+    }
 }

@@ -10,7 +10,7 @@
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
-//! let images = glow.sample(8, &SampleOptions { seed: 1, ..Default::default() })?;
+//! let images = glow.sample(8, &SampleOptions::new().seed(1))?;
 //! assert_eq!(images.dim(), (8, 8, 8, 3));
 //!
 //! // To latents, and back: the same pixels.
@@ -23,7 +23,7 @@
 //! # assert_eq!(between.dim().0, 1);
 //!
 //! // How likely the model finds them.
-//! let bits = glow.bits_per_dim(&images, &ScoreOptions { draws: 4, ..Default::default() })?;
+//! let bits = glow.bits_per_dim(&images, &ScoreOptions::new().draws(4))?;
 //! # assert!(bits.iter().all(|bits| bits.is_finite()));
 //! # Ok::<(), glow_runtime::Error>(())
 //! ```
@@ -36,7 +36,7 @@
 //!   −ln p / (ln 2 · H·W·C).
 //! - A [`Glow`] is `Send + Sync`, and every method takes `&self`. A batch of any size will do: it goes
 //!   through in chunks, to the same result.
-//! - Whatever comes from outside may be wrong and gives an [`Error`] that says what is and what to do;
+//! - Invalid input, from files, arguments or devices, gives an [`Error`] that says what is wrong and what to do;
 //!   nothing panics.
 //!
 //! # ONNX Runtime
@@ -45,15 +45,23 @@
 //! use the crate `ort` for themselves as well cannot share it.
 //!
 //! # Memory and time
-//! ONNX Runtime lays the weights out anew for the CPU. This is done once for all sessions and both graphs,
-//! which then share one copy ([`GlowBuilder::share_weights`]); with a folder to keep it in
-//! ([`GlowBuilder::cache`]) a model loads in a fraction of the time. `glow info BUNDLE --timings` tells where
-//! the time goes and what is resident. A call copies to and from tensors that its session has for each
-//! batch size, and allocates its result alone.
+//! ONNX Runtime reorders the weights for the CPU. This is done once for all sessions and both graphs,
+//! which then share one copy ([`GlowBuilder::share_weights`]). With a cache folder
+//! ([`GlowBuilder::cache`]) a model loads in a fraction of the time. `glow info BUNDLE --timings` prints the
+//! time of each step of loading, and the resident memory. Each session keeps input and output tensors for its last
+//! batch sizes, so a call allocates nothing but its result.
 //!
-//! On the CPU, an image's result is the same bit by bit in a batch of any size and on any number of threads:
-//! the kernels that run the exported graphs divide the work among outputs, never within a sum. No such
-//! promise is made across providers, processors or versions of ONNX Runtime.
+//! Files of weights are mapped: do not overwrite them in place while a model is in use
+//! ([`GlowBuilder::map_weights`]).
+//!
+//! On the CPU, the result for an image is bit-identical for every batch size and number of threads, since the kernels
+//! that run the exported graphs split the work between outputs and never within a sum. There is no such guarantee
+//! across providers, processors or versions of ONNX Runtime.
+//!
+//! # Services
+//! Threads can share a [`Glow`]: calls wait for a session in the order in which they come. A [`Scheduler`] does more: it
+//! merges what waits into batches, refuses what would wait too long, keeps deadlines, and does not compute
+//! what nobody waits for any more. Its tickets are futures.
 //!
 //! # More
 //! - [`Attributes`]: named directions in latent space, to edit images along.
@@ -67,43 +75,49 @@
 //! | `openvino` | the provider OpenVINO | no |
 mod attributes;
 mod builder;
+mod device;
 mod error;
 #[cfg(test)]
 mod fixtures;
-mod folders;
 mod glow;
 mod graph;
 #[cfg(feature = "image")]
 pub mod images;
+mod kind;
 mod latents;
 mod library;
 mod load;
-mod nodes;
 mod onnx;
 mod options;
-mod prepared;
+mod placement;
+mod ports;
 mod provider;
 mod queue;
 mod random;
+mod scheduler;
 mod score;
 mod session;
 mod weights;
+mod worker;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
-pub use builder::{GlowBuilder, LoadStep};
-pub use error::Error;
+pub use builder::GlowBuilder;
+pub use error::{Error, RunFailure};
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
-    Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Permutation,
+    Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Numerics, Permutation,
     Precision, Provenance, TensorFileError, Weights,
 };
-pub use graph::GraphKind;
+pub use kind::GraphKind;
 pub use latents::Latents;
 pub use library::OnnxRuntime;
-pub use load::LoadTimes;
-pub use nodes::Node;
+pub use load::progress::{LoadStep, LoadTimes};
+/// The crate whose arrays are in signatures here.
+pub use ndarray;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
-pub use provider::{Cuda, Provider, TensorRt};
+pub use placement::Node;
+pub use provider::{Cuda, ParseProviderError, Provider, TensorRt};
 #[cfg(feature = "openvino")]
 pub use provider::{OpenVino, OpenVinoPrecision};
+pub use scheduler::{Batch, Counters, Job, Scheduler, SchedulerOptions, Ticket};
 pub use score::{OodScore, ReferenceScores, Score, ScoreKind};

@@ -1,5 +1,5 @@
-//! Where the tensors of an ONNX file lie, read from the file's bytes. The numbers of the fields are
-//! those of `onnx.proto3`.
+//! Where the tensors of an ONNX file lie, read from the file's bytes.
+use glow_models::onnx::{entry, graph, model, tensor};
 use glow_models::protobuf::{Fields, Value, append};
 
 /// A constant of a graph whose data lies in another file.
@@ -14,17 +14,13 @@ pub(crate) struct ExternalTensor {
     pub length: u64,
 }
 
-const GRAPH: u32 = 7;
-const INITIALIZER: u32 = 5;
-const EXTERNAL_DATA: u32 = 13;
-
 /// The constants of a model's graph that lie in other files.
 pub(crate) fn external_tensors(model: &[u8]) -> Result<Vec<ExternalTensor>, String> {
     let mut tensors = Vec::new();
     for field in Fields::new(model) {
-        let (GRAPH, Value::Bytes(graph)) = field? else { continue };
+        let (model::GRAPH, Value::Bytes(graph)) = field? else { continue };
         for field in Fields::new(graph) {
-            let (INITIALIZER, Value::Bytes(tensor)) = field? else { continue };
+            let (graph::INITIALIZER, Value::Bytes(tensor)) = field? else { continue };
             tensors.extend(external(tensor)?);
         }
     }
@@ -39,24 +35,24 @@ pub(crate) fn relocate(
     let mut new_model = Vec::with_capacity(model.len());
     for field in Fields::new(model) {
         let (number, value) = field?;
-        let (GRAPH, Value::Bytes(graph)) = (number, value) else {
+        let (model::GRAPH, Value::Bytes(graph)) = (number, value) else {
             append(&mut new_model, number, value);
             continue;
         };
         let mut new_graph = Vec::with_capacity(graph.len());
         for field in Fields::new(graph) {
             let (number, value) = field?;
-            if let (INITIALIZER, Value::Bytes(bytes)) = (number, value)
+            if let (graph::INITIALIZER, Value::Bytes(bytes)) = (number, value)
                 && let Some(tensor) = external(bytes)?
             {
                 let (location, offset) = place(&tensor);
                 let moved = ExternalTensor { location, offset, ..tensor };
-                append(&mut new_graph, INITIALIZER, Value::Bytes(&with_place(bytes, &moved)?));
+                append(&mut new_graph, graph::INITIALIZER, Value::Bytes(&with_place(bytes, &moved)?));
             } else {
                 append(&mut new_graph, number, value);
             }
         }
-        append(&mut new_model, GRAPH, Value::Bytes(&new_graph));
+        append(&mut new_model, model::GRAPH, Value::Bytes(&new_graph));
     }
     Ok(new_model)
 }
@@ -73,12 +69,12 @@ fn external(tensor: &[u8]) -> Result<Option<ExternalTensor>, String> {
     let mut is_external = false;
     for field in Fields::new(tensor) {
         match field? {
-            (1, Value::Number(size)) => found.shape.push(size as i64),
-            (1, Value::Bytes(sizes)) => found.shape.extend(packed(sizes)?),
-            (2, Value::Number(data_type)) => found.data_type = data_type as u32,
-            (8, Value::Bytes(name)) => found.name = text(name)?.into(),
-            (14, Value::Number(kind)) => is_external = kind == 1,
-            (EXTERNAL_DATA, Value::Bytes(entry)) => {
+            (tensor::DIMS, Value::Number(size)) => found.shape.push(size as i64),
+            (tensor::DIMS, Value::Bytes(sizes)) => found.shape.extend(packed(sizes)?),
+            (tensor::DATA_TYPE, Value::Number(data_type)) => found.data_type = data_type as u32,
+            (tensor::NAME, Value::Bytes(name)) => found.name = text(name)?.into(),
+            (tensor::DATA_LOCATION, Value::Number(kind)) => is_external = kind == 1,
+            (tensor::EXTERNAL_DATA, Value::Bytes(entry)) => {
                 let (key, value) = entry_of(entry)?;
                 let number = || value.parse().map_err(|_| format!("{key} {value:?} is no number"));
                 match key {
@@ -98,16 +94,16 @@ fn with_place(tensor: &[u8], place: &ExternalTensor) -> Result<Vec<u8>, String> 
     let mut new = Vec::with_capacity(tensor.len() + 16);
     for field in Fields::new(tensor) {
         let (number, value) = field?;
-        if number != EXTERNAL_DATA {
+        if number != tensor::EXTERNAL_DATA {
             append(&mut new, number, value);
         }
     }
     let (offset, length) = (place.offset.to_string(), place.length.to_string());
     for (key, value) in [("location", &place.location), ("offset", &offset), ("length", &length)] {
-        let mut entry = Vec::new();
-        append(&mut entry, 1, Value::Bytes(key.as_bytes()));
-        append(&mut entry, 2, Value::Bytes(value.as_bytes()));
-        append(&mut new, EXTERNAL_DATA, Value::Bytes(&entry));
+        let mut pair = Vec::new();
+        append(&mut pair, entry::KEY, Value::Bytes(key.as_bytes()));
+        append(&mut pair, entry::VALUE, Value::Bytes(value.as_bytes()));
+        append(&mut new, tensor::EXTERNAL_DATA, Value::Bytes(&pair));
     }
     Ok(new)
 }
@@ -116,8 +112,8 @@ fn entry_of(entry: &[u8]) -> Result<(&str, &str), String> {
     let (mut key, mut value) = ("", "");
     for field in Fields::new(entry) {
         match field? {
-            (1, Value::Bytes(bytes)) => key = text(bytes)?,
-            (2, Value::Bytes(bytes)) => value = text(bytes)?,
+            (entry::KEY, Value::Bytes(bytes)) => key = text(bytes)?,
+            (entry::VALUE, Value::Bytes(bytes)) => value = text(bytes)?,
             _ => {}
         }
     }

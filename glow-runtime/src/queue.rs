@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Things lent to one thread each, in the order in which the threads ask.
 pub(crate) struct Queue<T> {
+    size: usize,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -18,7 +19,13 @@ struct State<T> {
 
 impl<T> Queue<T> {
     pub fn new(items: Vec<T>) -> Self {
-        Self { state: Mutex::new(State { idle: items, next: 0, turn: 0 }), changed: Condvar::new() }
+        let size = items.len();
+        Self { size, state: Mutex::new(State { idle: items, next: 0, turn: 0 }), changed: Condvar::new() }
+    }
+
+    /// The number of things, lent or not.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Waits for this thread's turn and for an idle item.

@@ -32,7 +32,7 @@ fn what_is_saved_is_there_again() {
     assert!(glow.attributes().unwrap().is_empty());
     let latents = glow.encode(&images().0, &EncodeOptions::default()).unwrap().latents;
     for (name, method) in [("Grün und mehr", Method::RIDGE), ("a", Method::LOGISTIC)] {
-        let options = FitOptions { method, orthogonalise: true };
+        let options = FitOptions::new().method(method).orthogonalise(true);
         let labels: Vec<bool> = (0..20).map(|i| i % 3 == 0).collect();
         attributes.fit(name, latents.flat().view(), &labels, &options).unwrap();
         if method == Method::RIDGE {

@@ -52,15 +52,14 @@ fn arguments_of_another_shape() {
 #[test]
 fn numbers_out_of_range() {
     let glow = load();
-    let temperature =
-        |temperature| glow.sample(1, &SampleOptions { temperature, ..Default::default() }).map(drop);
+    let temperature = |temperature| glow.sample(1, &SampleOptions::new().temperature(temperature)).map(drop);
     let zeros = Latents::zeros(1, &shapes());
     expect([
         (temperature(-0.5), "temperature = -0.5 is out of range: a finite number, at least 0"),
         (temperature(f32::NAN), "temperature = NaN"),
         (temperature(f32::INFINITY), "temperature = inf"),
         (
-            glow.sample(1, &SampleOptions { truncation: Some(f32::NAN), ..Default::default() }).map(drop),
+            glow.sample(1, &SampleOptions::new().truncation(Some(f32::NAN))).map(drop),
             "truncation = NaN is out of range: at least 0.01, or none",
         ),
         (
@@ -68,12 +67,13 @@ fn numbers_out_of_range() {
             "is out of range: what memory can hold",
         ),
         (
-            glow.log_prob(&noise(1), &ScoreOptions { draws: 0, ..Default::default() }).map(drop),
+            glow.log_prob(&noise(1), &ScoreOptions::new().draws(0)).map(drop),
             "draws = 0 is out of range: at least 1",
         ),
         (glow.interpolate(&zeros, &zeros, 1, Interpolation::Linear, None).map(drop), "steps = 1"),
         (Glow::builder().threads(0).load(unconditional()).map(drop), "threads = 0"),
         (Glow::builder().sessions(0).load(unconditional()).map(drop), "sessions = 0"),
+        (Glow::builder().sessions(usize::MAX).load(unconditional()).map(drop), "sessions = 1844"),
         (Glow::builder().warm_up([1, 0]).load(unconditional()).map(drop), "warm_up = 0"),
         (Glow::builder().max_batch(0).load(unconditional()).map(drop), "max_batch = 0"),
     ]);
@@ -82,8 +82,8 @@ fn numbers_out_of_range() {
 #[test]
 fn the_last_number_of_a_stream_is_a_number() {
     let (glow, first) = (load(), u64::MAX);
-    glow.sample(2, &SampleOptions { first, ..Default::default() }).unwrap();
-    glow.log_prob(&noise(2), &ScoreOptions { first, ..Default::default() }).unwrap();
+    glow.sample(2, &SampleOptions::new().first(first)).unwrap();
+    glow.log_prob(&noise(2), &ScoreOptions::new().first(first)).unwrap();
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn numbers_that_are_none() {
     let mut levels = Latents::zeros(3, &shapes()).into_levels();
     levels[1][[2, 0, 0, 0]] = f32::NAN;
     let given = glow.decode(&Latents::from_levels(levels).unwrap(), None).map(drop);
-    let far = glow.sample_latents(2, &SampleOptions { temperature: 1e30, ..Default::default() }).unwrap();
+    let far = glow.sample_latents(2, &SampleOptions::new().temperature(1e30)).unwrap();
     expect([
         (given, "the given latent of image 2 is NaN or infinite"),
         (
@@ -105,7 +105,7 @@ fn numbers_that_are_none() {
 #[test]
 fn labels_that_do_not_fit() {
     let sample = |glow: &Glow, labels: Option<Vec<i64>>| {
-        glow.sample(2, &SampleOptions { labels, ..Default::default() }).map(drop)
+        glow.sample(2, &SampleOptions::new().labels(labels)).map(drop)
     };
     let (without, with) = (load(), Glow::load(conditional()).unwrap());
     expect([

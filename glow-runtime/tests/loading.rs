@@ -1,6 +1,7 @@
 //! However a bundle is loaded, it is the same model; what cannot be used is an error.
 mod support;
 
+use glow_models::{Bundle, Precision};
 use glow_runtime::{
     BundleBytes, Cuda, EncodeOptions, Error, Glow, GlowBuilder, GraphKind, LoadStep, Provider, SampleOptions,
     TensorRt,
@@ -12,7 +13,7 @@ use support::{copy, noise, unconditional};
 /// Everything that a model says of some images.
 fn answers(glow: &Glow) -> (glow_runtime::Encoded, ndarray::Array4<u8>) {
     let encoded = glow.encode(&noise(5), &EncodeOptions::default()).unwrap();
-    (encoded, glow.sample(7, &SampleOptions { seed: 1, ..Default::default() }).unwrap())
+    (encoded, glow.sample(7, &SampleOptions::new().seed(1)).unwrap())
 }
 
 fn load(builder: GlowBuilder) -> Glow {
@@ -28,7 +29,9 @@ fn shared_weights_sessions_threads_and_budgets_change_nothing() {
         Glow::builder().sessions(2).share_weights(false).threads(4),
         Glow::builder().memory_budget(0),
         Glow::builder().warm_up([1, 5]).check(true),
-        Glow::builder().spinning(true),
+        Glow::builder().spinning(true).trim_memory(true),
+        Glow::builder().map_weights(false),
+        Glow::builder().map_weights(false).share_weights(false),
         Glow::builder().providers([Provider::Auto]),
     ] {
         let text = format!("{builder:?}");
@@ -51,7 +54,7 @@ fn the_cache_serves_the_same_bundle_again_and_no_other() {
     let first = answers(&load(cached()));
     let [folder] = &files(cache.path())[..] else { panic!("{:?}", files(cache.path())) };
     let inside = cache.path().join(folder);
-    assert_eq!(files(&inside), ["decoder.onnx", "encoder.onnx", "weights.bin"]);
+    assert_eq!(files(&inside), ["checksums.json", "decoder.onnx", "encoder.onnx", "weights.bin"]);
     let written = inside.metadata().unwrap().modified().unwrap();
     assert_eq!(answers(&load(cached())), first);
     assert_eq!(inside.metadata().unwrap().modified().unwrap(), written);
@@ -63,14 +66,83 @@ fn the_cache_serves_the_same_bundle_again_and_no_other() {
 }
 
 #[test]
-fn a_damaged_cache_is_named() {
+fn a_damaged_cache_is_made_again() {
     let cache = tempfile::tempdir().unwrap();
-    let cached = || Glow::builder().cache(cache.path()).load(unconditional());
-    cached().unwrap();
-    let weights = cache.path().join(&files(cache.path())[0]).join("weights.bin");
-    std::fs::File::options().write(true).open(weights).unwrap().set_len(100).unwrap();
-    let error = cached().map(drop).unwrap_err().to_string();
-    assert!(error.contains(cache.path().to_str().unwrap()) && error.contains("weights"), "{error}");
+    let damaged = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&damaged);
+    let cached = Glow::builder().cache(cache.path()).on_progress(move |step| {
+        *seen.lock().unwrap() += usize::from(matches!(step, LoadStep::CacheDamaged { .. }));
+    });
+    let first = answers(&load(cached.clone()));
+    let entry = cache.path().join(&files(cache.path())[0]);
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 6] = [
+        ("weights.bin", |path| {
+            std::fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap()
+        }),
+        // As after a power cut.
+        ("weights.bin", |path| {
+            std::fs::write(path, vec![0; path.metadata().unwrap().len() as usize]).unwrap();
+        }),
+        ("weights.bin", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes[40] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+        ("decoder.onnx", |path| std::fs::write(path, "").unwrap()),
+        ("encoder.onnx", |path| std::fs::remove_file(path).unwrap()),
+        ("checksums.json", |path| std::fs::remove_file(path).unwrap()),
+    ];
+    for (number, (file, damage)) in cases.into_iter().enumerate() {
+        damage(&entry.join(file));
+        assert_eq!(answers(&load(cached.clone())), first, "{file}");
+        assert_eq!(*damaged.lock().unwrap(), number + 1, "{file}");
+        // Made once, it serves.
+        assert_eq!(answers(&load(cached.clone())), first, "{file}");
+        assert_eq!((*damaged.lock().unwrap(), files(cache.path()).len()), (number + 1, 1), "{file}");
+    }
+}
+
+#[test]
+fn auto_tells_what_it_passed_over() {
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&steps);
+    let builder = Glow::builder().provider(Provider::Auto);
+    let glow = load(builder.on_progress(move |step| seen.lock().unwrap().push(step)));
+    let told: Vec<_> = steps.lock().unwrap().iter().filter_map(passed_over).collect();
+    assert_eq!(told, glow.passed_over());
+    // Where the tests run there is mostly no GPU.
+    if glow.providers() == [Provider::Cpu] {
+        assert_eq!(told[0].0, Provider::Cuda(Cuda::default()));
+        assert!(told.iter().all(|(_, reason)| !reason.is_empty()));
+    }
+    assert_eq!(load(Glow::builder()).passed_over(), []);
+    // A bundle that is damaged is so for every provider.
+    let bundle = copy(&unconditional());
+    std::fs::write(bundle.path().join("model.safetensors"), "").unwrap();
+    let failed = Glow::builder().provider(Provider::Auto).load(bundle.path());
+    assert!(matches!(failed, Err(Error::Bundle(_))));
+}
+
+fn passed_over(step: &LoadStep) -> Option<(Provider, String)> {
+    match step {
+        LoadStep::PassedOver { provider, reason } => Some((provider.clone(), reason.clone())),
+        _ => None,
+    }
+}
+
+#[test]
+fn gpus_refuse_int8_before_anything_else() {
+    let folder = copy(&unconditional());
+    let mut manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
+    manifest.precision = Precision::Int8;
+    Bundle::seal(folder.path(), manifest).unwrap();
+    for provider in [Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default())] {
+        let refused = Glow::builder().provider(provider.clone()).load(folder.path()).map(drop);
+        let Err(Error::Provider { provider: named, reason }) = refused else { panic!("{refused:?}") };
+        assert!(named == provider && reason.contains("int8"), "{reason}");
+    }
+    Glow::load(folder.path()).unwrap();
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn openvino_computes_the_same_model() {
         return;
     }
     let cache = tempfile::tempdir().unwrap();
-    let provider = |precision| Provider::OpenVino(OpenVino { precision, ..Default::default() });
+    let provider = |precision| Provider::OpenVino(OpenVino::default().precision(precision));
     let load = |provider| {
         let builder = Glow::builder().provider(provider).onnxruntime(&library).threads(2);
         builder.cache(cache.path()).check(true).load(unconditional()).unwrap()

@@ -15,24 +15,23 @@ fn a_glow_can_be_shared_among_threads() {
 #[test]
 fn a_sample_is_the_same_in_every_batch_and_chunk() {
     let glow = load();
-    let options = SampleOptions { seed: 1, temperature: 1.0, ..Default::default() };
+    let options = SampleOptions::new().seed(1).temperature(1.0);
     let all = glow.sample(64, &options).unwrap();
     assert_eq!(glow.sample(8, &options).unwrap(), all.slice(s![..8, .., .., ..]));
-    let seventh = SampleOptions { first: 7, ..options.clone() };
+    let seventh = options.clone().first(7);
     assert_eq!(glow.sample(1, &seventh).unwrap(), all.slice(s![7..8, .., .., ..]));
     for chunk in [1, 3, 64] {
         let chunked = Glow::builder().decoder_only().max_batch(chunk).load(unconditional()).unwrap();
         assert_eq!(chunked.sample(64, &options).unwrap(), all, "chunks of {chunk}");
     }
-    let other = SampleOptions { seed: 2, ..options };
+    let other = options.seed(2);
     assert_ne!(glow.sample(64, &other).unwrap(), all);
 }
 
 #[test]
 fn temperature_scales_the_noise() {
     let glow = load();
-    let at =
-        |temperature| glow.sample_latents(3, &SampleOptions { temperature, ..Default::default() }).unwrap();
+    let at = |temperature| glow.sample_latents(3, &SampleOptions::new().temperature(temperature)).unwrap();
     assert_eq!(at(0.0), Latents::zeros(3, &support::shapes()));
     assert_eq!(at(0.5), at(1.0).scale(0.5));
     assert_eq!(at(0.7), glow.sample_latents(3, &SampleOptions::default()).unwrap());
@@ -41,14 +40,14 @@ fn temperature_scales_the_noise() {
 #[test]
 fn chunks_and_threads_do_not_change_what_is_encoded() {
     let images = noise(17);
-    let options = EncodeOptions { noise: Noise::Uniform { seed: 3 }, ..Default::default() };
+    let options = EncodeOptions::new().noise(Noise::Uniform { seed: 3 });
     let reference = load().encode(&images, &options).unwrap();
     for (chunk, threads) in [(1, 1), (5, 2), (17, 1), (64, 2)] {
         let builder = Glow::builder().encoder_only().max_batch(chunk).threads(threads);
         let encoded = builder.load(unconditional()).unwrap().encode(&images, &options).unwrap();
         assert_eq!(encoded, reference, "chunks of {chunk}, {threads} threads");
     }
-    let later = EncodeOptions { first: 4, ..options };
+    let later = options.first(4);
     let part = load().encode(images.slice(s![4.., .., .., ..]), &later).unwrap();
     assert_eq!(part.latents, reference.latents.slice(4..17).unwrap());
     assert_eq!(part.log_prob, reference.log_prob[4..]);
@@ -92,24 +91,23 @@ fn nothing_in_nothing_out() {
 #[test]
 fn likelihoods_are_means_over_the_draws() {
     let (glow, images) = (load(), noise(3));
-    let score =
-        |draws| glow.log_prob(&images, &ScoreOptions { draws, seed: 5, ..Default::default() }).unwrap();
-    let options = EncodeOptions { noise: Noise::Uniform { seed: 5 }, ..Default::default() };
+    let score = |draws| glow.log_prob(&images, &ScoreOptions::new().draws(draws).seed(5)).unwrap();
+    let options = EncodeOptions::new().noise(Noise::Uniform { seed: 5 });
     let encoded = glow.encode(&images, &options).unwrap();
     assert_eq!(score(1), encoded.log_prob.iter().map(|&nats| f64::from(nats)).collect::<Vec<_>>());
     assert_ne!(score(1), score(4));
-    let bits = glow.bits_per_dim(&images, &ScoreOptions { draws: 4, seed: 5, ..Default::default() }).unwrap();
+    let bits = glow.bits_per_dim(&images, &ScoreOptions::new().draws(4).seed(5)).unwrap();
     for (bits, nats) in bits.iter().zip(score(4)) {
         assert!((bits + nats / (std::f64::consts::LN_2 * 192.0)).abs() < 1e-12);
     }
-    let last = ScoreOptions { draws: 4, seed: 5, first: 2, ..Default::default() };
+    let last = ScoreOptions::new().draws(4).seed(5).first(2);
     assert_eq!(glow.log_prob(images.slice(s![2.., .., .., ..]), &last).unwrap(), score(4)[2..]);
 }
 
 #[test]
 fn the_standard_error_is_that_of_the_draws() {
     let (glow, images) = (load(), noise(2));
-    let score = |draws| glow.score(&images, &ScoreOptions { draws, ..Default::default() }).unwrap();
+    let score = |draws| glow.score(&images, &ScoreOptions::new().draws(draws)).unwrap();
     assert_eq!(score(1)[0].standard_error, None);
     // The draws of a call are the first ones of a longer call, so that they can be told apart.
     let (one, two) = (score(1)[0].log_prob, score(2)[0]);
@@ -121,14 +119,14 @@ fn the_standard_error_is_that_of_the_draws() {
 
 #[test]
 fn truncated_samples_stay_within() {
-    let options = SampleOptions { temperature: 0.5, truncation: Some(0.8), seed: 4, ..Default::default() };
+    let options = SampleOptions::new().temperature(0.5).truncation(Some(0.8)).seed(4);
     let glow = load();
     let latents = glow.sample_latents(9, &options).unwrap();
     assert!(latents.flat().iter().all(|eps| eps.abs() <= 0.4));
-    let seventh = SampleOptions { first: 7, ..options.clone() };
+    let seventh = options.clone().first(7);
     assert_eq!(glow.sample_latents(1, &seventh).unwrap(), latents.slice(7..8).unwrap());
-    let none = SampleOptions { truncation: Some(f32::INFINITY), ..options.clone() };
-    let without = SampleOptions { truncation: None, ..options };
+    let none = options.clone().truncation(Some(f32::INFINITY));
+    let without = options.truncation(None);
     assert_eq!(glow.sample(3, &none).unwrap(), glow.sample(3, &without).unwrap());
 }
 
@@ -147,7 +145,7 @@ fn interpolation_begins_and_ends_at_the_images() {
 #[test]
 fn concurrent_calls_give_what_single_ones_give() {
     let glow = load();
-    let options = |seed| SampleOptions { seed, temperature: 1.0, ..Default::default() };
+    let options = |seed| SampleOptions::new().seed(seed).temperature(1.0);
     let single: Vec<_> = (0..4).map(|seed| glow.sample(5, &options(seed)).unwrap()).collect();
     let images = noise(5);
     let encoded = glow.encode(&images, &EncodeOptions::default()).unwrap();
@@ -169,9 +167,8 @@ fn concurrent_calls_give_what_single_ones_give() {
 fn a_class_conditions_the_model() {
     let glow = Glow::load(conditional()).unwrap();
     let images = noise(3);
-    let encode = |labels: [i64; 3]| {
-        glow.encode(&images, &EncodeOptions { labels: Some(labels.into()), ..Default::default() }).unwrap()
-    };
+    let encode =
+        |labels: [i64; 3]| glow.encode(&images, &EncodeOptions::new().labels(Some(labels.into()))).unwrap();
     let (same, mixed) = (encode([1, 1, 1]), encode([1, 2, 0]));
     assert_eq!(same.log_prob[0], mixed.log_prob[0]);
     assert_ne!(same.log_prob[1..], mixed.log_prob[1..]);
@@ -179,7 +176,7 @@ fn a_class_conditions_the_model() {
     assert_eq!(glow.reconstruct(&images, Some(&[2, 2, 0])).unwrap(), images);
     let sample = |label| {
         let labels = Some(vec![label; 40]);
-        glow.sample(40, &SampleOptions { labels, temperature: 1.0, ..Default::default() }).unwrap()
+        glow.sample(40, &SampleOptions::new().labels(labels).temperature(1.0)).unwrap()
     };
     assert_ne!(sample(0), sample(1));
     let (a, b) = (mixed.latents.slice(0..1).unwrap(), same.latents.slice(2..3).unwrap());

@@ -29,17 +29,15 @@ fn call(glow: &Glow, images: &Array4<u8>, i: u64) -> Answer {
     let labels = (glow.architecture().classes > 0).then(|| vec![0; n]);
     match i % 3 {
         0 => {
-            let options = SampleOptions { seed: i, labels, ..Default::default() };
+            let options = SampleOptions::new().seed(i).labels(labels);
             Answer::Images(glow.sample(n, &options).unwrap())
         }
         1 => {
             let noise = Noise::Uniform { seed: i };
-            let encoded = glow.encode(some, &EncodeOptions { noise, labels, ..Default::default() });
+            let encoded = glow.encode(some, &EncodeOptions::new().noise(noise).labels(labels));
             Answer::Encoded(Box::new(encoded.unwrap()))
         }
-        _ => Answer::Scores(
-            glow.log_prob(some, &ScoreOptions { seed: i, labels, ..Default::default() }).unwrap(),
-        ),
+        _ => Answer::Scores(glow.log_prob(some, &ScoreOptions::new().seed(i).labels(labels)).unwrap()),
     }
 }
 

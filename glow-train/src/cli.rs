@@ -8,7 +8,10 @@ const TRAIN_EXAMPLE: &str = "Examples:
   glow-train --preset cifar10 --data cifar10:cifar-10-batches-bin --out runs/cifar10
   glow-train --preset lsun64 --data lsun:lsun/bedroom --out runs/bedroom
   glow-train --data images:photos --height 64 --width 64 --levels 4 --n-bits 5 --out runs/photos
-  glow-train --out runs/photos --resume --steps 20000";
+  glow-train --data images:photos --preset smoke --out runs/try --train-for \"2 min\"
+  glow-train --out runs/photos --resume --train-for \"20000 steps\"
+
+Durations are \"500 steps\", \"50000 images\", \"10 epochs\", \"3.5 min\", \"2 h\" or \"5 %\" of the run.";
 const EVAL_EXAMPLE: &str = "Example:
   glow-train eval runs/cifar10 --data cifar10:cifar-10-batches-bin --draws 4";
 
@@ -81,6 +84,17 @@ pub fn command() -> Command {
             );
         }
     }
+    for (old, new) in Config::old_names() {
+        command = command.arg(
+            Arg::new(*old)
+                .long(old.replace('_', "-"))
+                .value_name("VALUE")
+                .allow_hyphen_values(true)
+                .conflicts_with(*new)
+                .hide(true)
+                .help(format!("The old name of --{}", new.replace('_', "-"))),
+        );
+    }
     command.subcommand(
         Command::new("eval")
             .about("Bits/dim of a checkpoint on a data set")
@@ -130,17 +144,22 @@ pub fn command() -> Command {
     )
 }
 
-/// The hyperparameters that flags set, with their values.
+/// The hyperparameters that flags set, with their values; those by old names too.
 pub fn overrides(matches: &ArgMatches) -> impl Iterator<Item = (&'static str, &String)> {
+    // Epochs before steps, which in version 0.1 had precedence: the later one stands.
+    let old_names = Config::old_names().iter().rev().map(|(old, _)| *old);
     Config::fields()
         .into_iter()
         .flat_map(|(_, fields)| fields)
-        .filter_map(|field| Some((field.name, matches.get_one::<String>(field.name)?)))
+        .map(|field| field.name)
+        .chain(old_names)
+        .filter_map(|name| Some((name, matches.get_one::<String>(name)?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glow_models::Duration;
 
     #[test]
     fn the_command_line_is_sound_and_has_every_hyperparameter() {
@@ -150,5 +169,24 @@ mod tests {
             .unwrap();
         let found: Vec<_> = overrides(&matches).map(|(name, value)| (name, value.as_str())).collect();
         assert_eq!(found, [("depth", "4"), ("lr", "-1")]);
+    }
+
+    #[test]
+    fn flags_of_version_0_1_are_still_taken() {
+        let old = ["--steps", "300", "--epochs", "2", "--warmup-steps", "1", "--polyak-epochs", "2"];
+        let more = ["--validate-every", "100", "--sample-every", "0", "--max-minutes", "3.5"];
+        let flags = ["glow-train", "--out", "x"].into_iter().chain(old).chain(more);
+        let matches = command().try_get_matches_from(flags).unwrap();
+        let mut config = Config::default();
+        for (name, value) in overrides(&matches) {
+            config.set(name, value).unwrap();
+        }
+        config.validate().unwrap();
+        let t = &config.training;
+        assert_eq!((t.train_for, t.warmup), (Duration::Steps(300), Some(Duration::Steps(1))));
+        assert_eq!((t.polyak, t.time_limit), (Duration::Epochs(2.0), Some(Duration::Minutes(3.5))));
+        assert_eq!((t.validate_every, t.sample_every), (Duration::Steps(100), None));
+        let both = ["glow-train", "--out", "x", "--steps", "300", "--train-for", "2 h"];
+        assert!(command().try_get_matches_from(both).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in a run.
-use crate::data::DataError;
 use crate::device::DeviceError;
+use glow_data::DataError;
 use glow_models::{Architecture, CheckpointError, Config, ConfigError};
 use std::io;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! An event file is a TFRecord file of `tensorflow.Event` messages; the few fields used here are declared
 //! by their numbers in TensorFlow's `event.proto` and `summary.proto`.
 use crate::error::TrainError;
-use crate::tfrecord;
+use glow_data::tfrecord;
 use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -3,15 +3,17 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`flow`] | the model: every layer in both directions, with its log-determinant |
-//! | [`data`] | images as batches, decoded ahead on threads of their own |
 //! | [`trainer`] | one model in training: a step, a validation, a checkpoint |
 //! | [`run`] | the loop over a run's folder |
 //! | [`metrics`], [`events`] | what a run notes: JSON lines, and TensorBoard's files |
 //! | [`device`] | CPU or CUDA, chosen at run time |
+//! | [`distributed`] | several processes that train one model |
+//!
+//! Images come from the crate `glow_data`.
 //!
 //! The program `glow-train` is a thin shell over [`run::train`] and [`run::evaluate`].
-pub mod data;
 pub mod device;
+pub mod distributed;
 mod error;
 pub mod events;
 pub mod flow;
@@ -19,7 +21,6 @@ pub mod metrics;
 pub mod optimizer;
 mod progress;
 pub mod run;
-mod tfrecord;
 pub mod trainer;
 
 pub use error::TrainError;

@@ -8,25 +8,21 @@
 //! Of that factor Kingma & Ba 2015 have only 1/(1 − β1ᵗ) in their Adamax; its other half warms up over the
 //! memory of β2, about an epoch where that is tied to one.
 use crate::flow::{Gradients, Parameters};
-use glow_models::{Optimizer as Rule, Parameter, Training};
+use glow_models::{Optimizer as Rule, Parameter, Plan, Training};
 use tch::{Kind, Tensor};
 
-/// The rates that hang on the length of an epoch.
+/// The decay rates, which depend on the length of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
     /// Decay of the gradient's running size.
     pub beta2: f64,
-    /// Decay of the averaged weights: 1 − 1/(steps per epoch · polyak_epochs).
+    /// Decay of the averaged weights.
     pub polyak: f64,
 }
 
-impl Rates {
-    /// The rates for an epoch of `steps_per_epoch` (published code). A tied β2 is at least 0.9: an
-    /// epoch of a few steps would otherwise leave it no memory.
-    pub fn new(training: &Training, steps_per_epoch: f64) -> Self {
-        let polyak = 1.0 - 1.0 / (steps_per_epoch * training.polyak_epochs).max(1.0);
-        let beta2 = if training.beta2 > 0.0 { training.beta2 } else { polyak.max(0.9) };
-        Self { beta2, polyak }
+impl From<&Plan> for Rates {
+    fn from(plan: &Plan) -> Self {
+        Self { beta2: plan.beta2(), polyak: plan.polyak_decay() }
     }
 }
 
@@ -37,6 +33,8 @@ pub struct Optimizer {
     beta1: f64,
     epsilon: f64,
     rates: Rates,
+    /// Whether the averages forget faster at first.
+    polyak_warmup: bool,
     /// The trained parameters with their tensors, in the order of the flat ones.
     leaves: Vec<(Parameter, Tensor)>,
     weights: Tensor,
@@ -75,6 +73,7 @@ impl Optimizer {
             beta1: training.beta1,
             epsilon: training.epsilon,
             rates,
+            polyak_warmup: training.polyak_warmup,
             leaves: parameters.trained().map(|(parameter, leaf)| (parameter.clone(), leaf)).collect(),
             averages: averages.flat(),
             mean: weights.zeros_like(),
@@ -119,8 +118,8 @@ impl Optimizer {
         let (beta1, beta2) = (self.beta1, self.rates.beta2);
         let t = step as f64;
         let lr = lr * (1.0 - beta2.powf(t)).sqrt() / (1.0 - beta1.powf(t));
-        // The average forgets faster at first: it would otherwise show the initial weights for an epoch.
-        let polyak = self.rates.polyak.min((1.0 + t) / (10.0 + t));
+        let cap = if self.polyak_warmup { (1.0 + t) / (10.0 + t) } else { 1.0 };
+        let polyak = self.rates.polyak.min(cap);
         let length = self.weights.numel() as i64;
         let waits = !self.weights.device().is_cuda();
         if waits && scale.double_value(&[]) == 0.0 {
@@ -189,9 +188,9 @@ mod tests {
     fn steps_are_the_published_ones_and_averages_follow() {
         let architecture =
             Architecture { height: 8, width: 8, levels: 2, depth: 1, hidden: 4, ..Default::default() };
-        for rule in [Rule::Adam, Rule::Adamax] {
-            let training = Training { optimizer: rule, beta2: 0.99, ..Default::default() };
-            let rates = Rates::new(&training, 100.0);
+        for (rule, polyak_warmup) in [(Rule::Adam, true), (Rule::Adamax, false)] {
+            let training = Training { optimizer: rule, polyak_warmup, ..Default::default() };
+            let rates = Rates { beta2: 0.99, polyak: 0.99 };
             let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Float);
             let averages = parameters.copy();
             let mut optimizer = Optimizer::new(&training, rates, &parameters, &averages);
@@ -211,7 +210,8 @@ mod tests {
                 optimizer.step(Gradient::from(&gradients), step, 0.1, &Tensor::from(0.0f32));
                 let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
                 optimizer.step(Gradient::from(&gradients), step, 1e-3, &Tensor::from(0.5f32));
-                let polyak = rates.polyak.min((1.0 + step as f64) / (10.0 + step as f64));
+                let cap = (1.0 + step as f64) / (10.0 + step as f64);
+                let polyak = if polyak_warmup { rates.polyak.min(cap) } else { rates.polyak };
                 for ((number, average), g) in expected.iter_mut().zip(&mut average).zip(g) {
                     let beta = [training.beta1, rates.beta2];
                     *number = published(rule, step as i32, 1e-3, beta, 0.5 * g, *number);

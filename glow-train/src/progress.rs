@@ -6,15 +6,19 @@ use std::io::IsTerminal;
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
-    total: u64,
+    total: Option<u64>,
 }
 
 impl Progress {
-    /// Progress towards `total` steps, of which `done` are behind.
-    pub fn new(total: u64, done: u64) -> Self {
+    /// Progress towards `total` steps, or to no known number of them, of which `done` are behind.
+    pub fn new(total: Option<u64>, done: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps · {msg} · {eta} left");
-            let bar = ProgressBar::new(total).with_position(done);
+            let template = match total {
+                Some(_) => "{bar:30} {pos}/{len} steps · {msg} · {eta} left",
+                None => "{pos} steps · {msg} · {elapsed}",
+            };
+            let style = ProgressStyle::with_template(template);
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_position(done);
             bar.set_style(style.expect("a constant template"));
             bar.reset_eta();
             bar
@@ -33,7 +37,10 @@ impl Progress {
     pub fn figures(&self, step: u64, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_string()),
-            None => eprintln!("step {step}/{} · {text}", self.total),
+            None => match self.total {
+                Some(total) => eprintln!("step {step}/{total} · {text}"),
+                None => eprintln!("step {step} · {text}"),
+            },
         }
     }
 

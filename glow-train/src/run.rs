@@ -1,12 +1,12 @@
 //! A run: the training loop over a folder with checkpoints, metrics and sample grids.
-use crate::data::{self, Batch, Dataset, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use crate::error::TrainError;
 use crate::events::EventFile;
 use crate::metrics::{Metrics, MetricsFile};
 use crate::progress::Progress;
 use crate::trainer::{Score, Trainer};
+use glow_data::{Batch, Dataset, Grid, GridLayout, ImageShape, Loader, LoaderOptions, OpenOptions, Splits};
 use glow_models::{
-    Checkpoint, Config, Grid, GridLayout, Training, Weights, remove_partial_files, write_atomically,
+    Checkpoint, Config, Interval as Every, Training, Weights, remove_partial_files, write_atomically,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ pub fn open_data(config: &Config) -> Result<Splits, TrainError> {
         classes: config.model.classes,
         attribute: config.data.attribute.clone(),
     };
-    let splits = data::open(&config.data.data.parse()?, shape, &options)?;
+    let splits = glow_data::open(&config.data.data.parse()?, shape, &options)?;
     let classes = splits.train.classes().len();
     if config.model.classes > 0 && (classes > config.model.classes || classes == 0) {
         return Err(TrainError::Classes { data: classes, model: config.model.classes });
@@ -146,7 +146,8 @@ pub fn train(
         (true, _) => Some(Checkpoint::open(&folder.latest())?),
     };
     let splits = open_data(&config)?;
-    let text = config.to_toml();
+    config.flips()?;
+    let text = config.to_toml()?;
     let trainer = match &checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint, config, device)?,
         None => Trainer::new(config, splits.train.len(), device)?,
@@ -190,7 +191,7 @@ impl Run {
     fn new(trainer: Trainer, splits: Splits, folder: RunFolder) -> Result<Self, TrainError> {
         let metrics = MetricsFile::open(&folder.0.join("metrics.jsonl"), trainer.step_count())?;
         let events = EventFile::create(&folder.0, trainer.step_count())?;
-        let progress = Progress::new(trainer.total_steps(), trainer.step_count());
+        let progress = Progress::new(trainer.plan().total_steps(), trainer.step_count());
         let interval = Interval::new(Duration::ZERO);
         Ok(Self {
             trainer,
@@ -216,18 +217,27 @@ impl Run {
             model.parameter_count() as f64 / 1e6,
             self.splits.train.len(),
             self.splits.validation.len(),
-            self.splits.train.len() as f64 / batch_size as f64,
+            self.trainer.plan().steps_per_epoch(),
+        ));
+        let flip = self.trainer.config().flips()?;
+        self.progress.note(&format!(
+            "{batch_size} images a step, {}, {}",
+            if flip { "flipped left to right at random (--flip false for none)" } else { "none flipped" },
+            match training.shift {
+                0 => "none shifted".to_string(),
+                pixels => format!("shifted at random by up to {pixels} pixels"),
+            },
         ));
         let options = LoaderOptions {
             batch_size,
             seed: training.seed,
-            flip: training.flip,
+            flip,
             shift: training.shift,
             start_image: self.trainer.images_seen(),
             ..LoaderOptions::default()
         };
         if !self.trainer.actnorm_initialised() {
-            let batch_size = training.init_batch.min(self.splits.train.len());
+            let batch_size = training.init_images(model.height, model.width).min(self.splits.train.len());
             let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..options.clone() };
             let mut first = Loader::new(self.splits.train.clone(), &first)?;
             let batch = first.next().expect("the stream of batches does not end")?;
@@ -239,40 +249,48 @@ impl Run {
         }
         let mut loader = Loader::new(self.splits.train.clone(), &options)?;
         self.interval = Interval::new(Duration::ZERO);
-        let total = self.trainer.total_steps();
-        let started = Instant::now();
-        let limit = match training.max_minutes {
-            0.0 => Duration::MAX,
-            minutes => Duration::from_secs_f64(60.0 * minutes),
+        let plan = self.trainer.plan().clone();
+        let [log, validate, checkpoint] =
+            [training.log_every, training.validate_every, training.checkpoint_every].map(|i| plan.every(i));
+        let sample = training.sample_every.map(|interval| plan.every(interval));
+        let total = plan.total_steps().unwrap_or(u64::MAX);
+        let total_minutes = plan.total_minutes().unwrap_or(f64::INFINITY);
+        let limit = match training.time_limit {
+            Some(glow_models::Duration::Minutes(minutes)) => minutes,
+            _ => f64::INFINITY,
         };
-        let mut out_of_time = false;
+        let (started, earlier) = (Instant::now(), self.trainer.minutes());
+        let mut out_of_time = earlier >= total_minutes;
         while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
             let batch = loader.next().expect("the stream of batches does not end")?;
             self.trainer.step(&batch)?;
-            let step = self.trainer.step_count();
+            let (step, before) = (self.trainer.step_count(), self.trainer.minutes());
+            let minutes = earlier + started.elapsed().as_secs_f64() / 60.0;
+            self.trainer.set_minutes(minutes);
+            let due = |every: Every| every.is_due(step, before, minutes);
             self.interval.images += batch.count;
             self.last = Some(batch);
             self.progress.step(step);
-            if step.is_multiple_of(training.log_every) {
+            if due(log) {
                 self.log(loader.waited())?;
             }
-            if training.sample_every > 0 && step.is_multiple_of(training.sample_every) {
+            if sample.is_some_and(due) {
                 self.sample()?;
             }
-            if step.is_multiple_of(training.validate_every) {
+            if due(validate) {
                 self.validate()?;
             }
-            if step.is_multiple_of(training.checkpoint_every) {
+            if due(checkpoint) {
                 self.save()?;
             }
-            out_of_time = started.elapsed() >= limit;
+            out_of_time = minutes - earlier >= limit || minutes >= total_minutes;
         }
         let stopped = self.trainer.step_count() < total && !out_of_time;
         // What is dear comes first: an impatient second Ctrl-C must not lose the run.
         self.save()?;
         if !stopped {
             self.validate()?;
-            if training.sample_every > 0 {
+            if training.sample_every.is_some() {
                 self.sample()?;
             }
             self.save()?;
@@ -317,7 +335,7 @@ impl Run {
             bits_per_dim: taken.then_some(report.bits_per_dim),
             level_bits_per_dim: taken.then_some(report.level_bits_per_dim),
             label_bits: report.label_bits.filter(|_| taken),
-            lr: Some(self.trainer.lr(self.trainer.step_count() - 1)),
+            lr: Some(self.trainer.plan().lr(self.trainer.step_count() - 1)),
             gradient_norm: taken.then_some(report.gradient_norm),
             clipped_steps: taken.then_some(report.clipped),
             images_per_s: Some(images_per_s),
@@ -346,7 +364,7 @@ impl Run {
         let Training { validate_images: images, weights, .. } = self.trainer.config().training;
         let started = Instant::now();
         let dataset = self.splits.validation.clone();
-        let score = evaluate(&self.trainer, dataset, weights, images, 1)?;
+        let score = evaluate(&self.trainer, dataset, weights, images.unwrap_or(0), 1)?;
         let best = self.trainer.note_validation(score.bits_per_dim);
         self.record(&Metrics {
             bits_per_dim: Some(score.bits_per_dim),

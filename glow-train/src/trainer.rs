@@ -1,14 +1,13 @@
 //! One model in training: its parameters, averages and optimiser, a step, a validation, a checkpoint.
-use crate::data::Batch;
 use crate::error::TrainError;
 use crate::flow::{
     Glow, Gradients, LossWeights, Parameters, dequantize, tensor_bytes, tensor_from_bytes, to_pixels,
     uniform_noise,
 };
 use crate::optimizer::{Gradient, Optimizer, Rates};
+use glow_data::Batch;
 use glow_models::{
-    Architecture, Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Role, Schedule, Training,
-    Weights,
+    Architecture, Checkpoint, CheckpointError, CheckpointMeta, Config, Group, Plan, Role, Training, Weights,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -104,6 +103,8 @@ pub struct Trainer {
     gradients: Gradients,
     optimizer: Optimizer,
     train_images: u64,
+    plan: Plan,
+    minutes: f64,
     step: u64,
     images_seen: u64,
     actnorm_initialised: bool,
@@ -113,7 +114,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A fresh model; `train_images` is the length of an epoch.
+    /// A fresh model, to be trained on so many images.
     ///
     /// # Errors
     /// The configuration is not valid.
@@ -121,7 +122,7 @@ impl Trainer {
         config.validate()?;
         let parameters = Parameters::initial(&config.model, config.training.seed, device, Kind::Float);
         let averages = parameters.copy();
-        Ok(Self::over(config, train_images as u64, device, parameters, averages))
+        Self::over(config, train_images as u64, device, parameters, averages)
     }
 
     /// A model as a checkpoint has it, trained on under `config`.
@@ -141,7 +142,7 @@ impl Trainer {
         checkpoint.check_resumable()?;
         let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
         let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
-        let mut trainer = Self::over(config, meta.train_images, device, parameters, averages);
+        let mut trainer = Self::over(config, meta.train_images, device, parameters, averages)?;
         tch::no_grad(|| -> Result<(), TrainError> {
             for (parameter, mean, size) in trainer.optimizer.state() {
                 for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
@@ -153,6 +154,7 @@ impl Trainer {
         })?;
         trainer.step = meta.step;
         trainer.images_seen = meta.images_seen;
+        trainer.minutes = meta.minutes;
         trainer.actnorm_initialised = meta.actnorm_initialised;
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
@@ -165,13 +167,13 @@ impl Trainer {
         device: Device,
         parameters: Parameters,
         averages: Parameters,
-    ) -> Self {
+    ) -> Result<Self, TrainError> {
+        let plan = Plan::new(&config, train_images)?;
         parameters.require_grad();
         let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
         let sums = Sums::new(config.model.levels, device);
-        let rates = Rates::new(&config.training, steps_per_epoch(&config, train_images));
-        let optimizer = Optimizer::new(&config.training, rates, &parameters, &averages);
-        Self {
+        let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
+        Ok(Self {
             config,
             device,
             parameters,
@@ -180,13 +182,15 @@ impl Trainer {
             glow,
             optimizer,
             train_images,
+            plan,
+            minutes: 0.0,
             step: 0,
             images_seen: 0,
             actnorm_initialised: false,
             last_bits_per_dim: None,
             best_bits_per_dim: None,
             sums,
-        }
+        })
     }
 
     /// The run's configuration.
@@ -206,7 +210,7 @@ impl Trainer {
 
     /// Epochs done, with fraction.
     pub fn epoch(&self) -> f64 {
-        self.images_seen as f64 / self.train_images as f64
+        self.plan.epochs(self.images_seen)
     }
 
     /// Steps of this process that were not taken because loss or gradient were not finite.
@@ -219,16 +223,19 @@ impl Trainer {
         self.actnorm_initialised
     }
 
-    /// Steps of the whole run.
-    pub fn total_steps(&self) -> u64 {
-        match self.config.training.steps {
-            0 => (self.config.training.epochs * self.steps_per_epoch()).ceil() as u64,
-            steps => steps,
-        }
+    /// The run's durations in steps, and its learning rates.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    fn steps_per_epoch(&self) -> f64 {
-        steps_per_epoch(&self.config, self.train_images)
+    /// Minutes of training so far, over all processes that went on with the run.
+    pub fn minutes(&self) -> f64 {
+        self.minutes
+    }
+
+    /// Notes how many minutes were trained so far.
+    pub fn set_minutes(&mut self, minutes: f64) {
+        self.minutes = minutes;
     }
 
     /// The flow over the trained weights or over their average, in fp32 however it is trained: as it is
@@ -239,25 +246,6 @@ impl Trainer {
             Weights::Averaged => &self.averages,
         };
         Glow::new(&self.config.model, parameters)
-    }
-
-    /// Learning rate of a step, counted from 0: linear from 0 over the warm-up, then as the schedule says.
-    pub fn lr(&self, step: u64) -> f64 {
-        let training = &self.config.training;
-        let warmup = match training.warmup_steps {
-            0 => training.warmup_epochs * self.steps_per_epoch(),
-            steps => steps as f64,
-        }
-        .max(1.0);
-        let done = (step + 1) as f64;
-        let decay = match training.schedule {
-            Schedule::Cosine if done > warmup => {
-                let part = (done - warmup) / (self.total_steps() as f64 - warmup).max(1.0);
-                0.5 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos())
-            }
-            _ => 1.0,
-        };
-        training.lr * (done / warmup).min(1.0) * decay
     }
 
     /// Sets the actnorms from a batch, and the averages to the weights.
@@ -291,8 +279,8 @@ impl Trainer {
             let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
             let one = norm.ones_like();
             let unclipped = match clip_grad_norm {
-                0.0 => one.shallow_clone(),
-                limit => (limit / &norm).clamp_max(1.0),
+                None => one.shallow_clone(),
+                Some(limit) => (limit / &norm).clamp_max(1.0),
             };
             let mut figures = vec![
                 one.shallow_clone(),
@@ -309,7 +297,7 @@ impl Trainer {
             let in_a_row = (self.sums.skipped.get(1) + 1.0) * &missed;
             self.sums.skipped = Tensor::stack(&[self.sums.skipped.get(0) + &missed, in_a_row], 0);
             let scale = unclipped.where_self(&finite, &zero).to_kind(Kind::Float);
-            let lr = self.lr(self.step);
+            let lr = self.plan.lr(self.step);
             self.step += 1;
             self.images_seen += batch.count as u64;
             let look = !self.device.is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
@@ -397,6 +385,7 @@ impl Trainer {
             actnorm_initialised: self.actnorm_initialised,
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
+            minutes: self.minutes,
             ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =
@@ -434,11 +423,6 @@ impl Trainer {
         let kind = tensor.kind();
         tensor.pin_memory(self.device).to_device_(self.device, kind, true, false)
     }
-}
-
-fn steps_per_epoch(config: &Config, train_images: u64) -> f64 {
-    let images = config.training.images_per_step(config.model.height, config.model.width);
-    train_images as f64 / images as f64
 }
 
 /// The parameters of a checkpoint in f32: the trained ones as asked for, and the fixed ones.

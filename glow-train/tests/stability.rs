@@ -1,6 +1,6 @@
 //! Numbers that are not finite never reach the parameters.
+use glow_data::Batch;
 use glow_models::{Architecture, Config, Coupling, Training};
-use glow_train::data::Batch;
 use glow_train::trainer::MAX_SKIPPED_IN_A_ROW;
 use glow_train::{TrainError, Trainer};
 use tch::Device;
@@ -31,7 +31,7 @@ fn steps_that_are_not_finite_change_nothing_and_end_with_the_layer_s_name() {
         ..Default::default()
     };
     // A rate at which the first step throws the parameters out of all bounds.
-    let training = Training { lr: 1e12, warmup_epochs: 0.0, clip_grad_norm: 1.0, ..Default::default() };
+    let training = Training { lr: 1e12, warmup: None, clip_grad_norm: Some(1.0), ..Default::default() };
     let config = Config { model, training, ..Default::default() };
     let images: Vec<u8> = (0..8 * 64u32).map(|i| (i * 37 % 251) as u8).collect();
     let batch = Batch { images, labels: vec![0; 8], count: 8, first_image: 0 };

@@ -1,6 +1,7 @@
 //! A run's whole configuration: `config.toml`, the presets, and overrides by key.
 use crate::fields::hyperparameters;
-use crate::{Architecture, ArchitectureError, Field, Training};
+use crate::presets::{self, preset_names};
+use crate::{Architecture, ArchitectureError, Duration, Field, Schedule, Training, legacy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -28,6 +29,7 @@ pub struct Config {
     /// What the model computes.
     pub model: Architecture,
     /// How it is trained.
+    #[serde(deserialize_with = "legacy::training")]
     pub training: Training,
     /// On what.
     pub data: Data,
@@ -84,33 +86,25 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A duration that the hyperparameter cannot take.
+    #[error("{name} = \"{value}\" cannot be: {allowed}")]
+    Duration {
+        /// The hyperparameter.
+        name: &'static str,
+        /// Its value.
+        value: Duration,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A number too large for TOML, whose whole numbers end below 2^63.
+    #[error("the configuration cannot be written as TOML")]
+    Unwritable(#[from] toml::ser::Error),
+    /// Digits would be trained on mirrored.
+    #[error("flip = true: mirrored digits are no digits; leave --flip out for mnist:, or set it to false")]
+    FlippedDigits,
     /// A hyperparameter of the model is out of range.
     #[error("the architecture cannot be built")]
     Architecture(#[from] ArchitectureError),
-}
-
-macro_rules! presets {
-    ($($name:literal),+ $(,)?) => {
-        const PRESETS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../presets/", $name, ".toml")))),+];
-    };
-}
-presets!(
-    "cifar10",
-    "cifar10-cond",
-    "ablation",
-    "imagenet32",
-    "imagenet32-cond",
-    "imagenet64",
-    "lsun64",
-    "lsun96",
-    "lsun128",
-    "celeba64",
-    "celebahq256",
-);
-
-/// Names of the presets, as `--preset` takes them; each is a file of `models/presets/`.
-pub fn preset_names() -> Vec<&'static str> {
-    PRESETS.iter().map(|(name, _)| *name).collect()
 }
 
 impl Config {
@@ -119,10 +113,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::UnknownPreset`], with the names that there are.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
-        let (_, text) = PRESETS
-            .iter()
-            .find(|(preset, _)| *preset == name)
-            .ok_or_else(|| ConfigError::UnknownPreset { name: name.into() })?;
+        let text = presets::text(name).ok_or_else(|| ConfigError::UnknownPreset { name: name.into() })?;
         Self::parse(text, &format!("preset {name}"))
     }
 
@@ -146,54 +137,76 @@ impl Config {
         [("model", Architecture::FIELDS), ("training", Training::FIELDS), ("data", Data::FIELDS)]
     }
 
-    /// Sets one hyperparameter from text, as a command-line flag gives it.
+    /// Names of hyperparameters in version 0.1 that [`set`](Self::set) still takes, each with the one that has
+    /// taken its place.
+    pub fn old_names() -> &'static [(&'static str, &'static str)] {
+        &legacy::RENAMED
+    }
+
+    /// Sets one hyperparameter from text, as a command-line flag gives it. Takes old names as well.
     ///
     /// # Errors
     /// An unknown name, or a value of the wrong type; the configuration is then unchanged.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let table = Self::fields()
-            .into_iter()
-            .find(|(_, fields)| fields.iter().any(|field| field.name == name))
-            .map(|(table, _)| table)
-            .ok_or_else(|| ConfigError::UnknownField { name: name.into() })?;
-        // A value that TOML reads as a number or a truth value is one; anything else is a string.
-        // A whole number may stand for a float.
+        let new_name = legacy::RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new);
+        let table =
+            Self::table_of(new_name).ok_or_else(|| ConfigError::UnknownField { name: name.into() })?;
+        let tree = toml::Table::try_from(&*self)?;
+        // A value that TOML reads as a number or a truth value is one; anything else is a string, and so is
+        // that where the hyperparameter takes no number.
         let literal: toml::Value = value
             .parse::<i64>()
             .map(toml::Value::Integer)
             .or_else(|_| value.parse::<f64>().map(toml::Value::Float))
             .or_else(|_| value.parse::<bool>().map(toml::Value::Boolean))
             .unwrap_or_else(|_| toml::Value::String(value.into()));
-        let mut tree =
-            toml::Value::try_from(&*self).expect("a configuration is always representable as TOML");
-        let slot = &mut tree[table][name];
-        *slot = match (&*slot, literal) {
-            (toml::Value::Array(_), _) => toml::Value::Array(
-                value
-                    .split(',')
-                    .map(|item| match item.trim().parse::<f64>() {
-                        Ok(number) => toml::Value::Float(number),
-                        Err(_) => toml::Value::String(item.into()),
-                    })
-                    .collect(),
-            ),
-            (toml::Value::Float(_), toml::Value::Integer(whole)) => toml::Value::Float(whole as f64),
-            (toml::Value::String(_), _) => toml::Value::String(value.into()),
-            (_, literal) => literal,
+        let with = |literal: toml::Value| -> Result<Self, toml::de::Error> {
+            let mut tree = tree.clone();
+            let fields = tree[table].as_table_mut().expect("a table of hyperparameters");
+            let before = fields.remove(new_name);
+            let literal = match (&before, literal) {
+                (Some(toml::Value::Array(_)), _) => toml::Value::Array(
+                    value
+                        .split(',')
+                        .map(|item| match item.trim().parse::<f64>() {
+                            Ok(number) => toml::Value::Float(number),
+                            Err(_) => toml::Value::String(item.into()),
+                        })
+                        .collect(),
+                ),
+                // A whole number may stand for a float.
+                (Some(toml::Value::Float(_)), toml::Value::Integer(whole)) => {
+                    toml::Value::Float(whole as f64)
+                }
+                (_, literal) => literal,
+            };
+            fields.insert(name.into(), literal);
+            if name != new_name {
+                legacy::upgrade(fields).map_err(serde::de::Error::custom)?;
+                // Of two old names, 0 left the meaning to the other.
+                if let Some(before) = before
+                    && !fields.contains_key(new_name)
+                {
+                    fields.insert(new_name.into(), before);
+                }
+            }
+            tree.try_into()
         };
-        *self = tree.try_into().map_err(|source| ConfigError::BadValue {
-            name: name.into(),
-            value: value.into(),
-            source: Box::new(source),
-        })?;
+        *self = with(literal)
+            .or_else(|error| with(toml::Value::String(value.into())).map_err(|_| error))
+            .map_err(|source| ConfigError::BadValue {
+                name: name.into(),
+                value: value.into(),
+                source: Box::new(source),
+            })?;
         Ok(())
     }
 
-    /// A hyperparameter's value as text that [`set`](Self::set) takes; `None` if there is none of this name.
+    /// A hyperparameter's value as text that [`set`](Self::set) takes; `None` if there is none of this name, or
+    /// if it cannot be written, see [`ConfigError::Unwritable`].
     pub fn get(&self, name: &str) -> Option<String> {
-        let (table, _) =
-            Self::fields().into_iter().find(|(_, fields)| fields.iter().any(|f| f.name == name))?;
-        let tree = toml::Value::try_from(self).expect("a configuration is always representable as TOML");
+        let table = Self::table_of(name)?;
+        let tree = toml::Table::try_from(self).ok()?;
         Some(match &tree[table][name] {
             toml::Value::String(text) => text.clone(),
             toml::Value::Array(items) => {
@@ -203,9 +216,33 @@ impl Config {
         })
     }
 
+    /// The table that a hyperparameter stands in.
+    fn table_of(name: &str) -> Option<&'static str> {
+        let mut tables = Self::fields().into_iter();
+        tables.find(|(_, fields)| fields.iter().any(|field| field.name == name)).map(|(table, _)| table)
+    }
+
     /// The text of `config.toml`: every resolved hyperparameter.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is always representable as TOML")
+    ///
+    /// # Errors
+    /// [`ConfigError::Unwritable`]: a number of 2^63 or more, which [`validate`](Self::validate) refuses.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        // A text would be written, but not read.
+        toml::Table::try_from(self)?;
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Whether training images are flipped: as `flip` says, or by the kind of data set.
+    ///
+    /// # Errors
+    /// [`ConfigError::FlippedDigits`]: `flip` is set and the data set is one of digits.
+    pub fn flips(&self) -> Result<bool, ConfigError> {
+        let digits = self.data.data.starts_with("mnist:");
+        match self.training.flip {
+            Some(true) if digits => Err(ConfigError::FlippedDigits),
+            Some(flip) => Ok(flip),
+            None => Ok(!digits),
+        }
     }
 
     /// Checks every hyperparameter against its range.
@@ -214,42 +251,53 @@ impl Config {
     /// The first one that is out of range, by name.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
+        self.validate_durations()?;
         let t = &self.training;
+        let below_2_63 = 1u64 << 63;
         let at_least_one = "at least 1";
         let bad_temperature =
             t.sample_temperatures.iter().copied().find(|value| !(value.is_finite() && *value >= 0.0));
         let checks = [
             ("lr", t.lr, t.lr.is_finite() && t.lr > 0.0, "a number above 0"),
             ("beta1", t.beta1, (0.0..1.0).contains(&t.beta1), "0 up to, without, 1"),
-            ("beta2", t.beta2, (0.0..1.0).contains(&t.beta2), "0 up to, without, 1"),
-            ("epsilon", t.epsilon, t.epsilon.is_finite() && t.epsilon > 0.0, "a number above 0"),
             (
-                "polyak_epochs",
-                t.polyak_epochs,
-                t.polyak_epochs.is_finite() && t.polyak_epochs > 0.0,
-                "above 0",
+                "beta2",
+                t.beta2.unwrap_or(0.0),
+                t.beta2.is_none_or(|beta2| (0.0..1.0).contains(&beta2)),
+                "\"auto\", or 0 up to, without, 1",
             ),
+            ("epsilon", t.epsilon, t.epsilon.is_finite() && t.epsilon > 0.0, "a number above 0"),
             ("batch_size", t.batch_size as f64, (1..=1 << 20).contains(&t.batch_size), at_least_one),
             ("init_batch", t.init_batch as f64, (1..=1 << 20).contains(&t.init_batch), at_least_one),
             (
-                "warmup_epochs",
-                t.warmup_epochs,
-                t.warmup_epochs.is_finite() && t.warmup_epochs >= 0.0,
-                "at least 0",
-            ),
-            ("epochs", t.epochs, t.epochs.is_finite() && t.epochs > 0.0, "a number above 0"),
-            (
                 "clip_grad_norm",
-                t.clip_grad_norm,
-                t.clip_grad_norm.is_finite() && t.clip_grad_norm >= 0.0,
-                "at least 0",
+                t.clip_grad_norm.unwrap_or(1.0),
+                t.clip_grad_norm.is_none_or(|limit| limit.is_finite() && limit > 0.0),
+                "\"none\", or a number above 0",
             ),
-            ("max_minutes", t.max_minutes, t.max_minutes.is_finite() && t.max_minutes >= 0.0, "at least 0"),
             ("weight_y", t.weight_y, t.weight_y.is_finite() && t.weight_y >= 0.0, "at least 0"),
-            ("log_every", t.log_every as f64, t.log_every > 0, at_least_one),
-            ("validate_every", t.validate_every as f64, t.validate_every > 0, at_least_one),
-            ("checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0, at_least_one),
-            ("anchor_size", t.anchor_size as f64, t.anchor_size <= 1 << 15, "at most 32768"),
+            (
+                "anchor_size",
+                t.anchor_size.unwrap_or(1) as f64,
+                t.anchor_size.is_none_or(|side| (1..=1 << 15).contains(&side)),
+                "\"none\", or 1 to 32768",
+            ),
+            (
+                "epoch_images",
+                t.epoch_images.unwrap_or(1) as f64,
+                t.epoch_images.is_none_or(|images| (1..=1 << 53).contains(&images)),
+                "\"auto\", or 1 to 2^53",
+            ),
+            (
+                "validate_images",
+                t.validate_images.unwrap_or(1) as f64,
+                t.validate_images != Some(0),
+                "\"all\", or at least 1",
+            ),
+            ("keep_last", t.keep_last.unwrap_or(1) as f64, t.keep_last != Some(0), "\"none\", or at least 1"),
+            ("seed", t.seed as f64, t.seed < below_2_63, "below 2^63"),
+            ("sample_images", t.sample_images as f64, t.sample_images <= 1 << 16, "at most 65536"),
+            ("cache_bytes", self.data.cache_bytes as f64, self.data.cache_bytes < below_2_63, "below 2^63"),
             (
                 "shift",
                 t.shift as f64,
@@ -281,84 +329,52 @@ impl Config {
             None => Ok(()),
         }
     }
+
+    /// Checks every duration against what it can be.
+    fn validate_durations(&self) -> Result<(), ConfigError> {
+        let t = &self.training;
+        let by_clock = matches!(t.train_for, Duration::Minutes(_));
+        // Minutes would make what a step computes depend on the machine.
+        let in_steps = |value: Duration| match value {
+            Duration::Minutes(_) => false,
+            Duration::Percent(_) => !by_clock,
+            _ => true,
+        };
+        const IN_STEPS: &str = "steps, images or epochs, or a part of a run that is given in these";
+        let refuse = |name, value, allowed| Err(ConfigError::Duration { name, value, allowed });
+        if t.train_for.is_zero() || matches!(t.train_for, Duration::Percent(_)) {
+            return refuse(
+                "train_for",
+                t.train_for,
+                "more than none, in steps, images, epochs, minutes or hours",
+            );
+        }
+        if by_clock && t.schedule == Schedule::Cosine {
+            return refuse("train_for", t.train_for, "the cosine schedule asks for steps, images or epochs");
+        }
+        if let Some(limit) = t.time_limit
+            && (limit.is_zero() || !matches!(limit, Duration::Minutes(_)))
+        {
+            return refuse("time_limit", limit, "\"none\", or minutes or hours, more than none");
+        }
+        if t.polyak.is_zero() || !in_steps(t.polyak) {
+            return refuse("polyak", t.polyak, IN_STEPS);
+        }
+        if let Some(warmup) = t.warmup.filter(|&warmup| !in_steps(warmup)) {
+            return refuse("warmup", warmup, IN_STEPS);
+        }
+        let intervals = [
+            ("log_every", Some(t.log_every)),
+            ("validate_every", Some(t.validate_every)),
+            ("sample_every", t.sample_every),
+            ("checkpoint_every", Some(t.checkpoint_every)),
+        ];
+        match intervals.into_iter().find_map(|(name, value)| Some((name, value.filter(|v| v.is_zero())?))) {
+            Some((name, value)) => refuse(name, value, "more than none"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Coupling, Optimizer};
-
-    #[test]
-    fn every_preset_is_valid_and_survives_its_own_toml() {
-        for name in preset_names() {
-            let config = Config::preset(name).unwrap();
-            config.validate().unwrap();
-            assert_eq!(Config::parse(&config.to_toml(), name).unwrap(), config);
-        }
-        assert!(Config::preset("cifar").unwrap_err().to_string().contains("cifar10"));
-    }
-
-    #[test]
-    fn overrides_by_name_set_the_right_key() {
-        let mut config = Config::default();
-        for (name, value) in
-            [("depth", "4"), ("coupling", "affine"), ("lr", "1"), ("edge_bias", "false"), ("data", "mnist:7")]
-        {
-            config.set(name, value).unwrap();
-        }
-        assert_eq!((config.model.depth, config.model.coupling), (4, Coupling::Affine));
-        assert_eq!((config.training.lr, config.model.edge_bias), (1.0, false));
-        assert_eq!(config.data.data, "mnist:7");
-        config.set("data", "42").unwrap();
-        assert_eq!(config.data.data, "42");
-        config.set("sample_temperatures", "0, 0.7,1").unwrap();
-        assert_eq!(config.training.sample_temperatures, [0.0, 0.7, 1.0]);
-        config.set("optimizer", "adam").unwrap();
-        assert_eq!(config.training.optimizer, Optimizer::Adam);
-    }
-
-    #[test]
-    fn what_is_got_can_be_set() {
-        let mut config = Config::preset("lsun64").unwrap();
-        assert_eq!(config.get("coupling").as_deref(), Some("affine"));
-        assert_eq!(config.get("sample_temperatures").as_deref(), Some("0.7"));
-        assert_eq!(config.get("deepth"), None);
-        let before = config.clone();
-        for field in Config::fields().into_iter().flat_map(|(_, fields)| fields) {
-            config.set(field.name, &before.get(field.name).unwrap()).unwrap();
-        }
-        assert_eq!(config, before);
-    }
-
-    #[test]
-    fn bad_overrides_name_the_flag_and_change_nothing() {
-        let mut config = Config::default();
-        for (name, value, expected) in [
-            ("deepth", "4", "no hyperparameter \"deepth\""),
-            ("depth", "many", "--depth many"),
-            ("depth", "-1", "--depth -1"),
-            ("batch_size", "1.5", "--batch-size 1.5"),
-            ("coupling", "afine", "--coupling afine"),
-            ("sample_temperatures", "warm", "--sample-temperatures warm"),
-        ] {
-            let error = config.set(name, value).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
-            assert_eq!(config, Config::default());
-        }
-    }
-
-    #[test]
-    fn values_out_of_range_are_named() {
-        for (name, value) in [
-            ("lr", "nan"),
-            ("lr", "0"),
-            ("batch_size", "0"),
-            ("sample_temperatures", "0.7,-1"),
-            ("beta1", "1"),
-        ] {
-            let mut config = Config::default();
-            config.set(name, value).unwrap();
-            assert!(config.validate().unwrap_err().to_string().starts_with(name), "{name}");
-        }
-    }
-}
+mod tests;

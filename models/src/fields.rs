@@ -11,19 +11,25 @@ pub struct Field {
 }
 
 /// Declares a struct of hyperparameters: every field with its documentation and its default. The
-/// struct reads from TOML and JSON with missing keys at their defaults and unknown keys refused.
+/// struct reads from TOML and JSON with missing keys at their defaults and unknown keys refused. A field may
+/// say how serde writes it.
 macro_rules! hyperparameters {
     (
         $(#[doc = $struct_doc:literal])+
         pub struct $name:ident {
-            $( $(#[doc = $doc:literal])+ $field:ident : $type:ty = $default:expr, )+
+            $( $(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])? $field:ident : $type:ty = $default:expr, )+
         }
     ) => {
         $(#[doc = $struct_doc])+
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
-            $( $(#[doc = $doc])+ #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $field: $type, )+
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+                $(#[serde($($serde)+)])?
+                pub $field: $type,
+            )+
         }
 
         impl Default for $name {

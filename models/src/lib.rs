@@ -16,35 +16,42 @@
 mod architecture;
 mod atomic;
 mod bundle;
-mod celeba;
 mod checkpoint;
 mod config;
+mod duration;
 mod fields;
-mod grid;
 mod latent;
+mod legacy;
+pub mod onnx;
+mod optional;
+mod parameter_values;
 mod parameters;
-mod pixels;
+mod plan;
+mod presets;
 pub mod protobuf;
 mod tensor_file;
 mod tensors;
+mod thaw;
 mod training;
 
 pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
 pub use atomic::{remove_partial_files, write_atomically};
 pub use bundle::{
-    ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, MANIFEST_FILE,
-    Manifest, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
+    ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, LargestActivation, MANIFEST_FILE,
+    Manifest, Numerics, Precision, Provenance, WEIGHTS_FILE, Weights, check_graph,
 };
-pub use celeba::{CelebaAttributes, CelebaError};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
-pub use config::{Config, ConfigError, Data, preset_names};
+pub use config::{Config, ConfigError, Data};
+pub use duration::{Duration, DurationError};
 pub use fields::Field;
-pub use grid::{Grid, GridLayout};
 pub use latent::{LatentShape, LevelShape};
+pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Parameter, Role};
-pub use pixels::{Misfit, check_fit, fit_image, jpeg_is_complete};
+pub use plan::{Interval, Plan};
+pub use presets::preset_names;
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
+pub use thaw::{ThawError, thaw};
 pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};

@@ -1,10 +1,10 @@
 //! From real photographs to a frozen model and back: the trainer, the exporter and the runtime agree.
+use glow_data::{Batch, Loader, LoaderOptions, Splits};
 use glow_export::ExportOptions;
 use glow_models::{Checkpoint, Config, Precision, Weights};
 use glow_runtime::Glow;
 use glow_tests::{checkout, faces, run, stdout};
 use glow_train::Trainer;
-use glow_train::data::{Batch, Loader, LoaderOptions, Splits};
 use glow_train::flow::{dequantize, uniform_noise};
 use glow_train::run::open_data;
 use glow_train::trainer::load_parameters;
@@ -140,7 +140,7 @@ fn every_pixel_of_100_real_images_comes_back() {
 #[test]
 fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
     let runtime = Glow::load(&frozen().bundle).unwrap();
-    let options = glow_runtime::SampleOptions { seed: 3, ..Default::default() };
+    let options = glow_runtime::SampleOptions::new().seed(3);
     let few = runtime.sample(3, &options).unwrap();
     let many = runtime.sample(40, &options).unwrap();
     for (few, many) in few.axis_iter(Axis(0)).zip(many.axis_iter(Axis(0))) {
@@ -153,7 +153,7 @@ fn the_sample_of_a_seed_does_not_hang_on_how_many_are_drawn() {
 fn python_reads_bundles_of_every_precision_and_agrees() {
     let frozen = frozen();
     let folder = tempfile::tempdir().unwrap();
-    let photographs = glow_export::ImageSource::Folder(faces());
+    let photographs = glow_data::DataSpec { kind: glow_data::DataKind::Images, path: faces() };
     for (precision, inline) in [
         (Precision::Fp32, false),
         (Precision::Fp16, false),

@@ -66,7 +66,7 @@ pub fn encode(glow: &Glow, files: Vec<(PathBuf, bool)>, class: &Class) -> Result
     let mut progress = Progress::new("encoded", reader.total());
     let (mut latents, mut read) = (Vec::new(), Vec::new());
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
-        let options = EncodeOptions { labels: batch.labels, ..Default::default() };
+        let options = EncodeOptions::new().labels(batch.labels);
         latents.push(glow.encode(&batch.pixels, &options)?.latents);
         progress.add(batch.paths.len());
         read.extend(batch.places);

@@ -1,7 +1,7 @@
 //! Images of which it is known what they show.
 use crate::inputs::find;
 use anyhow::{Context, Result, bail};
-use glow_models::CelebaAttributes;
+use glow_data::CelebaAttributes;
 use std::path::{Path, PathBuf};
 
 /// Image files with labels.

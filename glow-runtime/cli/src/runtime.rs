@@ -18,7 +18,8 @@ pub struct Runtime {
     /// TensorRT, minutes faster
     #[arg(long, global = true, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// ONNX Runtime's library, or its folder [default: ORT_DYLIB_PATH, the program's folder, the checkout's]
+    /// ONNX Runtime's library, or its folder [default: ORT_DYLIB_PATH, the program's folder,
+    /// `lib` beside that, the checkout's, the system's]
     #[arg(long, global = true, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
 }
@@ -40,12 +41,23 @@ impl Runtime {
     }
 }
 
-/// Tells of what takes long, such as the building of an engine.
+/// Tells of what takes long, such as the building of an engine, and of what is not as it was asked for.
 fn report(step: LoadStep) {
-    if let LoadStep::Building { graph, elapsed } = step
-        && elapsed.as_secs() >= 5
-        && elapsed.as_secs().is_multiple_of(5)
-    {
-        outputs::say(&format!("building the {graph} for {} s", elapsed.as_secs()));
+    match step {
+        LoadStep::Building { graph, elapsed }
+            if elapsed.as_secs() >= 5 && elapsed.as_secs().is_multiple_of(5) =>
+        {
+            outputs::say(&format!("building the {graph} for {} s", elapsed.as_secs()));
+        }
+        LoadStep::PassedOver { provider, reason } => {
+            outputs::say(&format!("{provider} is passed over: {reason}"));
+        }
+        LoadStep::CacheDamaged { entry, reason } => {
+            outputs::say(&format!("the cache's {} is made again: {reason}", entry.display()));
+        }
+        LoadStep::NotShared { reason } => {
+            outputs::say(&format!("each session has weights of its own, as {reason}"));
+        }
+        _ => {}
     }
 }

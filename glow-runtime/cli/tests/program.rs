@@ -401,3 +401,33 @@ fn a_reader_that_leaves_is_no_error() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert!(child.wait().unwrap().success() && !stderr.contains("panicked"), "{stderr}");
 }
+
+#[test]
+fn without_a_temporary_folder_each_session_has_its_own_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("r.png");
+    let mut command = glow();
+    command.env("TMPDIR", folder.path().join("missing")).arg("reconstruct").arg(unconditional());
+    let output = command.arg(pictures().path()).arg("--out").arg(&out).output().unwrap();
+    stdout(&output);
+    assert!(out.is_file());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(cfg!(not(unix)) || said.contains("weights of its own"), "{said}");
+}
+
+/// A program that is installed finds the library in `lib`, beside its own folder.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_library_is_found_where_programs_are_installed() {
+    let prefix = tempfile::tempdir().unwrap();
+    let (bin, lib) = (prefix.path().join("bin"), prefix.path().join("lib"));
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::create_dir(&lib).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_glow"), bin.join("glow")).unwrap();
+    let real = Glow::load(unconditional()).unwrap().onnxruntime().path.clone();
+    std::os::unix::fs::symlink(&real, lib.join("libonnxruntime.so.1.99.0")).unwrap();
+    let mut installed = Command::new(bin.join("glow"));
+    installed.env_remove("ORT_DYLIB_PATH").arg("info").arg("--json").arg(unconditional());
+    let info: serde_json::Value = serde_json::from_str(&stdout(&installed.output().unwrap())).unwrap();
+    assert_eq!(info["onnxruntime"]["path"], lib.join("libonnxruntime.so.1.99.0").to_str().unwrap());
+}

@@ -39,12 +39,32 @@ impl Method {
 
 /// How to fit an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct FitOptions {
     /// How the direction is found. Default [`Method::MeanDifference`].
     pub method: Method,
     /// Whether the direction is made orthogonal to those of all other attributes that are there, so that
     /// to apply it leaves their coordinates as they are. Default false.
     pub orthogonalise: bool,
+}
+
+impl FitOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`FitOptions::method`].
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Sets [`FitOptions::orthogonalise`].
+    pub fn orthogonalise(mut self, orthogonalise: bool) -> Self {
+        self.orthogonalise = orthogonalise;
+        self
+    }
 }
 
 /// How an attribute was fitted, and how well.

@@ -8,8 +8,8 @@ mod files;
 pub use files::{EXTENSIONS, list, read, write_png};
 
 use crate::{Architecture, Error};
-pub use glow_models::Misfit;
-use glow_models::{Grid, GridLayout, fit_image};
+pub use glow_data::Misfit;
+use glow_data::{Fit, Grid, GridLayout, ImageShape, fit_decoded};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{DynamicImage, GrayImage, ImageEncoder, RgbImage};
 use ndarray::{Array4, ArrayView4};
@@ -38,7 +38,7 @@ pub fn to_array<I: Into<DynamicImage>>(
 ) -> Result<Array4<u8>, Error> {
     let (mut pixels, mut count) = (Vec::new(), 0);
     for image in images {
-        let fitted = fit(&image.into(), architecture);
+        let fitted = fit_decoded(&image.into(), centre(architecture), 0);
         pixels.extend(fitted.map_err(|misfit| Error::Misfit { image: format!("image {count}"), misfit })?);
         count += 1;
     }
@@ -156,15 +156,10 @@ fn dynamic(pixels: Vec<u8>, [height, width, channels]: [usize; 3]) -> DynamicIma
     }
 }
 
-/// The pixels of an image at the model's size.
-fn fit(image: &DynamicImage, architecture: &Architecture) -> Result<Vec<u8>, Misfit> {
-    let to = [architecture.height, architecture.width, architecture.channels];
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    if image.color().has_color() {
-        fit_image(&image.to_rgb8(), [height, width, 3], to)
-    } else {
-        fit_image(&image.to_luma8(), [height, width, 1], to)
-    }
+/// How images are brought to the model's size.
+fn centre(architecture: &Architecture) -> Fit {
+    let Architecture { height, width, channels, .. } = *architecture;
+    Fit::centre(ImageShape { height, width, channels })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where the ONNX Runtime library is looked for.
 use super::probe;
-use crate::Error;
+use crate::{Error, Provider};
 use std::path::{Path, PathBuf};
 
 /// The checkout that this crate was compiled in, for programs that are run where they were built; see `build.rs`.
@@ -21,8 +21,8 @@ const SYSTEM: Option<&str> = if cfg!(target_os = "macos") {
 };
 
 /// The library's file, as [`GlowBuilder::onnxruntime`](crate::GlowBuilder::onnxruntime) says.
-/// `openvino` has it look for the library with OpenVINO first among the checkout's own.
-pub(super) fn find(asked: Option<&Path>, openvino: bool) -> Result<PathBuf, Error> {
+/// The providers decide which of the checkout's own is looked for first.
+pub(super) fn find(asked: Option<&Path>, providers: &[Provider]) -> Result<PathBuf, Error> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     // A path that someone named is used or refused, never passed over.
     if let Some(path) = asked.map(Path::to_path_buf).or(environment) {
@@ -32,7 +32,7 @@ pub(super) fn find(asked: Option<&Path>, openvino: bool) -> Result<PathBuf, Erro
         };
     }
     let executable = std::env::current_exe().ok();
-    let folders = folders(executable.as_deref(), openvino);
+    let folders = folders(executable.as_deref(), prefers_openvino(providers));
     if let Some(path) = folders.iter().find_map(|folder| in_folder(folder)) {
         return Ok(path);
     }
@@ -43,12 +43,25 @@ pub(super) fn find(asked: Option<&Path>, openvino: bool) -> Result<PathBuf, Erro
     Err(Error::LibraryNotFound { looked })
 }
 
+/// Whether the library that is built with OpenVINO comes before the other. For [`Provider::Auto`] it does unless
+/// the other one has CUDA, which is tried first.
+fn prefers_openvino(providers: &[Provider]) -> bool {
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let cuda = format!("{CAPI}/{prefix}onnxruntime_providers_cuda{suffix}");
+    let auto = cfg!(feature = "openvino") && providers == [Provider::Auto];
+    providers.iter().any(Provider::is_openvino)
+        || auto && !fetched("site").is_some_and(|site| site.join(cuda).exists())
+}
+
+/// Where the library is in the Python package that it comes in.
+const CAPI: &str = "onnxruntime/capi";
+
 /// The executable's folder and the `lib` beside that, as programs are installed, then the checkout's own.
 fn folders(executable: Option<&Path>, openvino: bool) -> Vec<PathBuf> {
     let beside = executable.and_then(Path::parent);
     let installed = beside.and_then(Path::parent).map(|prefix| prefix.join("lib"));
-    let with_openvino = if openvino { fetched("openvino/onnxruntime/capi") } else { None };
-    let own = fetched("site/onnxruntime/capi");
+    let with_openvino = if openvino { fetched("openvino").map(|folder| folder.join(CAPI)) } else { None };
+    let own = fetched("site").map(|folder| folder.join(CAPI));
     [beside.map(Path::to_path_buf), installed, with_openvino, own].into_iter().flatten().collect()
 }
 
@@ -98,7 +111,7 @@ mod tests {
     #[test]
     fn what_was_looked_for_is_listed() {
         let folder = tempfile::tempdir().unwrap();
-        let Err(Error::LibraryNotFound { looked }) = find(Some(folder.path()), false) else { panic!() };
+        let Err(Error::LibraryNotFound { looked }) = find(Some(folder.path()), &[]) else { panic!() };
         assert_eq!(looked, [folder.path()]);
     }
 }

@@ -32,9 +32,7 @@ impl Glow {
         images: impl Into<ArrayView4<'a, u8>>,
         options: &ScoreOptions,
     ) -> Result<Vec<Score>, Error> {
-        if options.draws == 0 {
-            return Err(Error::Option { option: "draws", value: "0".into(), allowed: "at least 1" });
-        }
+        Tally::check_draws(options.draws)?;
         let images = images.into();
         self.check_images("images", images.shape())?;
         let mut tallies = vec![Tally::default(); images.dim().0];
@@ -43,10 +41,7 @@ impl Glow {
             let encoded = self.encode_with(images, noise.view(), options.labels.as_deref())?;
             tallies.iter_mut().zip(encoded.log_prob).for_each(|(tally, nats)| tally.add(f64::from(nats)));
         }
-        Ok(tallies
-            .into_iter()
-            .map(|tally| tally.score(|nats| self.architecture().bits_per_dim(nats)))
-            .collect())
+        Ok(Tally::all(&tallies, self))
     }
 
     /// log p(image) in nats for images [N, H, W, C]: [`Score::log_prob`] of [`Glow::score`].
@@ -77,13 +72,38 @@ impl Glow {
 
 /// Mean and squared deviations of the draws so far (Welford's method).
 #[derive(Debug, Clone, Default)]
-struct Tally {
+pub(crate) struct Tally {
     draws: f64,
     mean: f64,
     squares: f64,
 }
 
 impl Tally {
+    pub fn check_draws(draws: usize) -> Result<(), Error> {
+        match draws {
+            0 => Err(Error::Option { option: "draws", value: "0".into(), allowed: "at least 1" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scores of `n` images from the log-likelihoods of all with the first draw of the noise, then of all
+    /// with the second, and so on.
+    pub fn scores(glow: &Glow, log_prob: &[f32], n: usize) -> Result<Vec<Score>, Error> {
+        let mut tallies = vec![Self::default(); n];
+        for (i, &nats) in log_prob.iter().enumerate() {
+            if !nats.is_finite() {
+                return Err(Error::NonFinite { array: "the log-likelihood", image: i % n, hint: "" });
+            }
+            tallies[i % n].add(f64::from(nats));
+        }
+        Ok(Self::all(&tallies, glow))
+    }
+
+    fn all(tallies: &[Self], glow: &Glow) -> Vec<Score> {
+        let bits_per_dim = |nats| glow.architecture().bits_per_dim(nats);
+        tallies.iter().map(|tally| tally.score(bits_per_dim)).collect()
+    }
+
     fn add(&mut self, nats: f64) {
         self.draws += 1.0;
         let before = nats - self.mean;

@@ -43,7 +43,7 @@ pub enum ScoreKind {
 /// let glow = Glow::load(bundle)?;
 /// # let known = glow.sample(20, &Default::default())?;
 /// # let images = Array4::zeros((1, 8, 8, 3));
-/// let options = ScoreOptions { draws: 4, ..Default::default() };
+/// let options = ScoreOptions::new().draws(4);
 /// let known = glow.bits_per_dim(&known, &options)?;
 /// let reference = ReferenceScores::new(glow.manifest(), ScoreKind::BitsPerDim, known)?;
 ///

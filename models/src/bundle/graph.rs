@@ -1,8 +1,9 @@
 //! What a bundle's graph may hold, checked on the bytes of the ONNX file before ONNX Runtime opens it.
 //!
-//! The numbers of the fields are those of `onnx.proto3`. Messages are read as protobuf's wire format and
+//! Messages are read as protobuf's wire format and
 //! no further than needed; the depth of the recursion is that of the format, whatever the file says.
 use super::WEIGHTS_FILE;
+use crate::onnx::{attribute, entry, graph, model, node, tensor};
 use crate::protobuf::{Fields, Value};
 
 /// Checks the bytes of a whole `.onnx` file, whose tensors may lie in [`WEIGHTS_FILE`] of `weights` bytes;
@@ -18,12 +19,12 @@ pub fn check(file: &[u8], weights: u64) -> Result<(), String> {
     let mut graphs = 0;
     for field in Fields::new(file) {
         match field? {
-            (7, Value::Bytes(graph)) => {
+            (model::GRAPH, Value::Bytes(graph)) => {
                 graphs += 1;
                 check_graph(graph, weights)?;
             }
-            (20, Value::Bytes(_)) => return Err("it holds graphs for training".into()),
-            (25, Value::Bytes(_)) => return Err("it holds functions".into()),
+            (model::TRAINING_INFO, Value::Bytes(_)) => return Err("it holds graphs for training".into()),
+            (model::FUNCTIONS, Value::Bytes(_)) => return Err("it holds functions".into()),
             _ => {}
         }
     }
@@ -33,9 +34,9 @@ pub fn check(file: &[u8], weights: u64) -> Result<(), String> {
 fn check_graph(graph: &[u8], weights: u64) -> Result<(), String> {
     for field in Fields::new(graph) {
         match field? {
-            (1, Value::Bytes(node)) => check_node(node, weights)?,
-            (5, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
-            (15, Value::Bytes(_)) => return Err("it holds a sparse tensor".into()),
+            (graph::NODE, Value::Bytes(node)) => check_node(node, weights)?,
+            (graph::INITIALIZER, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
+            (graph::SPARSE_INITIALIZER, Value::Bytes(_)) => return Err("it holds a sparse tensor".into()),
             _ => {}
         }
     }
@@ -46,10 +47,10 @@ fn check_node(node: &[u8], weights: u64) -> Result<(), String> {
     let (mut name, mut operator) = ("", "");
     for field in Fields::new(node) {
         match field? {
-            (3, Value::Bytes(bytes)) => name = text(bytes)?,
-            (4, Value::Bytes(bytes)) => operator = text(bytes)?,
-            (5, Value::Bytes(attribute)) => check_attribute(attribute, weights)?,
-            (7, Value::Bytes(domain)) if !matches!(text(domain)?, "" | "ai.onnx") => {
+            (node::NAME, Value::Bytes(bytes)) => name = text(bytes)?,
+            (node::OP_TYPE, Value::Bytes(bytes)) => operator = text(bytes)?,
+            (node::ATTRIBUTE, Value::Bytes(attribute)) => check_attribute(attribute, weights)?,
+            (node::DOMAIN, Value::Bytes(domain)) if !matches!(text(domain)?, "" | "ai.onnx") => {
                 let domain = text(domain)?;
                 return Err(format!("the node {name:?} is {operator} of {domain:?}, no standard operator"));
             }
@@ -62,9 +63,13 @@ fn check_node(node: &[u8], weights: u64) -> Result<(), String> {
 fn check_attribute(attribute: &[u8], weights: u64) -> Result<(), String> {
     for field in Fields::new(attribute) {
         match field? {
-            (5 | 10, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
-            (6 | 11, Value::Bytes(_)) => return Err("it holds a graph within a node".into()),
-            (22 | 23, Value::Bytes(_)) => return Err("it holds a sparse tensor".into()),
+            (attribute::TENSOR | attribute::TENSORS, Value::Bytes(tensor)) => check_tensor(tensor, weights)?,
+            (attribute::GRAPH | attribute::GRAPHS, Value::Bytes(_)) => {
+                return Err("it holds a graph within a node".into());
+            }
+            (attribute::SPARSE_TENSOR | attribute::SPARSE_TENSORS, Value::Bytes(_)) => {
+                return Err("it holds a sparse tensor".into());
+            }
             _ => {}
         }
     }
@@ -77,9 +82,9 @@ fn check_tensor(tensor: &[u8], weights: u64) -> Result<(), String> {
     let (mut offset, mut length) = (0, 0);
     for field in Fields::new(tensor) {
         match field? {
-            (8, Value::Bytes(bytes)) => name = text(bytes)?,
-            (14, Value::Number(kind)) => external |= kind != 0,
-            (13, Value::Bytes(entry)) => {
+            (tensor::NAME, Value::Bytes(bytes)) => name = text(bytes)?,
+            (tensor::DATA_LOCATION, Value::Number(kind)) => external |= kind != 0,
+            (tensor::EXTERNAL_DATA, Value::Bytes(entry)) => {
                 external = true;
                 let (key, value) = check_entry(entry)?;
                 let number = || value.parse::<u64>().map_err(|_| format!("{key} {value:?} is no number"));
@@ -112,8 +117,8 @@ fn check_entry(entry: &[u8]) -> Result<(&str, &str), String> {
     let (mut key, mut value) = (None, None);
     for field in Fields::new(entry) {
         let place = match field? {
-            (1, Value::Bytes(bytes)) => (&mut key, bytes),
-            (2, Value::Bytes(bytes)) => (&mut value, bytes),
+            (entry::KEY, Value::Bytes(bytes)) => (&mut key, bytes),
+            (entry::VALUE, Value::Bytes(bytes)) => (&mut value, bytes),
             _ => continue,
         };
         // Which of two would count is up to the reader.

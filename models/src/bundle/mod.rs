@@ -1,9 +1,11 @@
 //! A frozen bundle: `model.json` and the files that it lists, checked before they are used.
 mod bytes;
 mod graph;
+mod numerics;
 
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
+pub use numerics::{LargestActivation, Numerics};
 
 use crate::{Architecture, ArchitectureError, LatentShape, TensorFileError};
 use serde::{Deserialize, Serialize};
@@ -109,6 +111,9 @@ pub struct Manifest {
     pub opset: i64,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
     /// themselves.
     pub files: BTreeMap<String, FileEntry>,
@@ -193,6 +198,7 @@ impl Manifest {
             precision,
             opset,
             provenance,
+            numerics: None,
             files: BTreeMap::new(),
         }
     }
@@ -382,7 +388,7 @@ impl Bundle {
     }
 
     /// Content of a graph's file.
-    fn read_graph(&self, name: &str) -> Result<Cow<'_, [u8]>, BundleError> {
+    pub(crate) fn read_graph(&self, name: &str) -> Result<Cow<'_, [u8]>, BundleError> {
         let path = match &self.source {
             Source::Folder(folder) => folder.join(name),
             Source::Memory(files) => return files.require(name).map(Cow::Borrowed),

@@ -135,7 +135,7 @@ fn fit(runtime: &Runtime, arguments: &Fit) -> Result<()> {
         (MethodName::Logistic, None) => Method::LOGISTIC,
         (MethodName::Logistic, Some(penalty)) => Method::Logistic { penalty },
     };
-    let options = FitOptions { method, orthogonalise: arguments.orthogonalise };
+    let options = FitOptions::new().method(method).orthogonalise(arguments.orthogonalise);
     // What is there must be readable before hours of encoding.
     let mut attributes = Attributes::open(&arguments.bundle)?;
     let Labelled { images, labels } = match &arguments.celeba {
@@ -207,7 +207,7 @@ fn project(runtime: &Runtime, arguments: &Project) -> Result<()> {
     print(&format!("image\t{}", names.join("\t")))?;
     let mut reader = arguments.input.open(glow.architecture())?;
     while let Some(batch) = reader.next(glow.max_batch())? {
-        let options = glow_runtime::EncodeOptions { labels: batch.labels, ..Default::default() };
+        let options = glow_runtime::EncodeOptions::new().labels(batch.labels);
         let coordinates = attributes.project(&glow.encode(&batch.pixels, &options)?.latents)?;
         for (path, coordinates) in batch.paths.iter().zip(coordinates.outer_iter()) {
             let coordinates: String = coordinates.iter().map(|value| format!("\t{value:.4}")).collect();

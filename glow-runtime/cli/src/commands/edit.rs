@@ -54,7 +54,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let mut writer = arguments.output.begin("edited", arguments.steps.map(|steps| steps as usize))?;
     let mut progress = Progress::new("decoded", reader.total() * factors.len());
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
-        let options = EncodeOptions { labels: batch.labels.clone(), ..Default::default() };
+        let options = EncodeOptions::new().labels(batch.labels.clone());
         let latents = glow.encode(&batch.pixels, &options)?.latents;
         // Image by image, so that a grid has a row for each.
         for (image, _) in batch.paths.iter().enumerate() {

@@ -44,7 +44,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new("encoded", reader.total());
     let (mut latents, mut paths) = (Vec::new(), Vec::new());
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
-        let options = EncodeOptions { noise, first: paths.len() as u64, labels: batch.labels };
+        let options = EncodeOptions::new().noise(noise).first(paths.len() as u64).labels(batch.labels);
         latents.push(glow.encode(&batch.pixels, &options)?.latents);
         progress.add(batch.paths.len());
         paths.extend(batch.paths);

@@ -51,7 +51,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         let ends =
             [images::read(&pair[0], glow.architecture())?, images::read(&pair[1], glow.architecture())?];
         let ends = stack(Axis(0), &[ends[0].view(), ends[1].view()])?;
-        let options = EncodeOptions { labels: arguments.class.labels(2), ..Default::default() };
+        let options = EncodeOptions::new().labels(arguments.class.labels(2));
         let latents = glow.encode(&ends, &options)?.latents;
         let (a, b) = (latents.slice(0..1)?, latents.slice(1..2)?);
         rows.push(glow.interpolate(&a, &b, steps, way, arguments.class.labels(1).as_deref())?);

@@ -102,7 +102,7 @@ impl Loading {
 
 fn sample(glow: &Glow, n: usize) -> Result<()> {
     let labels = (glow.architecture().classes > 0).then(|| vec![0; n]);
-    glow.sample(n, &SampleOptions { labels, ..Default::default() })?;
+    glow.sample(n, &SampleOptions::new().labels(labels))?;
     Ok(())
 }
 

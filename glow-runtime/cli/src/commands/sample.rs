@@ -38,13 +38,12 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new("sampled", count);
     for first in (0..count).step_by(glow.max_batch()) {
         let n = glow.max_batch().min(count - first);
-        let options = SampleOptions {
-            temperature: arguments.temperature,
-            truncation: arguments.truncation,
-            seed: arguments.seed,
-            first: first as u64,
-            labels: arguments.class.labels(n),
-        };
+        let options = SampleOptions::new()
+            .temperature(arguments.temperature)
+            .truncation(arguments.truncation)
+            .seed(arguments.seed)
+            .first(first as u64)
+            .labels(arguments.class.labels(n));
         let images = glow.sample(n, &options)?;
         progress.aside(|| writer.add(images))?;
         progress.add(n);

@@ -94,12 +94,11 @@ struct Scorer<'a> {
 
 impl Scorer<'_> {
     fn scores(&self, batch: &Batch, first: usize) -> Result<Vec<Score>> {
-        let options = ScoreOptions {
-            draws: self.arguments.draws,
-            seed: self.arguments.seed,
-            first: first as u64,
-            labels: batch.labels.clone(),
-        };
+        let options = ScoreOptions::new()
+            .draws(self.arguments.draws)
+            .seed(self.arguments.seed)
+            .first(first as u64)
+            .labels(batch.labels.clone());
         Ok(self.glow.score(&batch.pixels, &options)?)
     }
 

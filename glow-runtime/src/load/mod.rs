@@ -1,0 +1,304 @@
+//! The steps of loading a bundle.
+pub(crate) mod cache;
+pub(crate) mod optimised;
+pub(crate) mod options;
+pub(crate) mod progress;
+pub(crate) mod source;
+mod trial;
+
+use crate::graph::Graph;
+use crate::library::{self, Library};
+use crate::provider::{self, Provider};
+use crate::session::SessionOptions;
+use crate::{Error, Glow, GraphKind, device};
+use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
+use optimised::Models;
+use options::LoadOptions;
+use progress::{LoadStep, LoadTimes, timed};
+use source::{Source, plain};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// Loads a bundle as the options say.
+pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error> {
+    options.validate()?;
+    let begin = Instant::now();
+    let mut times = LoadTimes::default();
+    let kinds = options.kinds();
+    for file in kinds.iter().map(|kind| kind.file()) {
+        if options.verify {
+            bundle.verify(file)?;
+        }
+        bundle.check_graph(file)?;
+    }
+    times.bundle = begin.elapsed();
+    let library =
+        timed(&mut times.library, || library::start(options.onnxruntime.as_deref(), &options.providers))?;
+    let loading = Loading { options, bundle: &bundle, kinds: &kinds, library: &library };
+    let mut passed_over = Vec::new();
+    let mut alternatives = provider::alternatives(&options.providers).into_iter().peekable();
+    loop {
+        let providers = alternatives.next().expect("the last one returns");
+        let first = providers[0].clone();
+        match loading.with_providers(providers, &mut times) {
+            Ok(mut glow) => {
+                times.total = begin.elapsed();
+                glow.times = times;
+                glow.passed_over = passed_over;
+                options.progress.report(LoadStep::Ready);
+                return Ok(glow);
+            }
+            // Only what lies with the provider can be better with another one.
+            Err(error @ (Error::Provider { .. } | Error::Run { .. } | Error::Check { .. }))
+                if alternatives.peek().is_some() =>
+            {
+                let reason = match error {
+                    Error::Provider { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                options
+                    .progress
+                    .report(LoadStep::PassedOver { provider: first.clone(), reason: reason.clone() });
+                passed_over.push((first, reason));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What does not change from one list of providers to the next.
+struct Loading<'a> {
+    options: &'a LoadOptions,
+    bundle: &'a Bundle,
+    kinds: &'a [GraphKind],
+    library: &'a Library,
+}
+
+impl Loading<'_> {
+    fn with_providers(&self, providers: Vec<Provider>, times: &mut LoadTimes) -> Result<Glow, Error> {
+        let precision = self.bundle.manifest().precision;
+        for provider in &providers {
+            if let Some(reason) = provider.refuses(precision) {
+                return Err(Error::Provider { provider: provider.clone(), reason: reason.into() });
+            }
+            provider.check(self.library)?;
+        }
+        let on_cpu = providers.iter().all(Provider::is_cpu);
+        let entry = self.entry(&providers, on_cpu);
+        let session_options = SessionOptions {
+            library: self.library.clone(),
+            threads: self.options.threads_per_session(),
+            spinning: self.options.spinning,
+            cache: entry.clone().filter(|_| !on_cpu),
+            prepacking: precision != Precision::Int8,
+            map: self.options.map_weights,
+            trim: self.options.trim_memory,
+            device: device::of(&providers),
+            providers,
+        };
+        let found = match &entry {
+            Some(entry) if on_cpu => self.load_cached(entry, &session_options, times)?,
+            _ => None,
+        };
+        let glow = match found {
+            Some(glow) => glow,
+            None => self.load_new(entry.as_deref(), &session_options, times)?,
+        };
+        timed(&mut times.warm_up, || self.try_out(&glow))?;
+        Ok(glow)
+    }
+
+    /// The place in the cache of what is made for these providers; `None` if nothing is kept.
+    fn entry(&self, providers: &[Provider], on_cpu: bool) -> Option<PathBuf> {
+        let cache = self.options.cache.as_ref()?;
+        let kept = if on_cpu { self.options.share_weights } else { providers.iter().any(Provider::compiles) };
+        if !kept {
+            return None;
+        }
+        let files = &self.bundle.manifest().files;
+        let hashes = self
+            .kinds
+            .iter()
+            .map(|kind| kind.file())
+            .chain([WEIGHTS_FILE])
+            .map(|file| files.get(file).map_or("", |entry| entry.sha256.as_str()));
+        let on_gpu = providers.iter().any(|provider| provider.cuda_device().is_some());
+        let machine = if on_gpu { library::gpu::fingerprint() } else { String::new() };
+        let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
+        let parts = hashes
+            .chain([self.library.info.version.as_str(), machine.as_str()])
+            .chain(names.iter().map(String::as_str));
+        Some(cache.join(cache::key(if on_cpu { "cpu" } else { "engine" }, parts)))
+    }
+
+    /// The model from an entry of the cache. It was made of files with the manifest's hashes, so nothing
+    /// of the bundle's weights is read. An entry that cannot be used is removed, and gives nothing.
+    fn load_cached(
+        &self,
+        entry: &Path,
+        options: &SessionOptions,
+        times: &mut LoadTimes,
+    ) -> Result<Option<Glow>, Error> {
+        if !entry.is_dir() {
+            return Ok(None);
+        }
+        let checked = timed(&mut times.preparation, || {
+            cache::check(entry)?;
+            optimised::open(entry, self.kinds, options).map_err(|error| error.to_string())
+        });
+        let reason = match checked {
+            Ok(models) => match self.assemble(&models, options, times) {
+                Ok(glow) => return Ok(Some(glow)),
+                Err(error) => error.to_string(),
+            },
+            Err(reason) => reason,
+        };
+        self.options.progress.report(LoadStep::CacheDamaged { entry: entry.into(), reason });
+        cache::remove(entry).map_err(Error::writing(entry))?;
+        Ok(None)
+    }
+
+    /// The model from the bundle's files.
+    fn load_new(
+        &self,
+        entry: Option<&Path>,
+        options: &SessionOptions,
+        times: &mut LoadTimes,
+    ) -> Result<Glow, Error> {
+        let hashing = match entry {
+            // What goes into the cache is found by the hashes, so they must be right.
+            Some(_) => Hashing::Before,
+            None if self.options.verify => Hashing::Meanwhile,
+            None => Hashing::Never,
+        };
+        if hashing != Hashing::Never {
+            self.options.progress.report(LoadStep::Verifying);
+        }
+        if hashing == Hashing::Before {
+            timed(&mut times.weights, || verify_weights(self.bundle))?;
+        }
+        if let Some(folder) = &options.cache {
+            std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+        }
+        let (glow, verified) = std::thread::scope(|scope| {
+            let hashing = (hashing == Hashing::Meanwhile).then(|| {
+                scope.spawn(|| {
+                    let begin = Instant::now();
+                    verify_weights(self.bundle).map(|()| begin.elapsed())
+                })
+            });
+            let glow = self.prepare_and_assemble(entry, options, times);
+            (glow, hashing.map(|thread| thread.join().expect("hashing does not panic")))
+        });
+        // Damaged weights explain whatever else failed.
+        if let Some(verified) = verified {
+            times.weights = verified?;
+        }
+        glow
+    }
+
+    fn prepare_and_assemble(
+        &self,
+        entry: Option<&Path>,
+        options: &SessionOptions,
+        times: &mut LoadTimes,
+    ) -> Result<Glow, Error> {
+        let source = Source::of(self.bundle, self.kinds)?;
+        // The temporary folder is removed at the end, when the sessions have what they need of it.
+        let (models, _temporary) =
+            timed(&mut times.preparation, || self.prepare(source.path(), entry, options))?;
+        self.assemble(&models, options, times)
+    }
+
+    /// The graphs, optimised once for all sessions where they share the weights.
+    fn prepare(
+        &self,
+        source: &Path,
+        entry: Option<&Path>,
+        options: &SessionOptions,
+    ) -> Result<(Models, Option<TempDir>), Error> {
+        let on_cpu = options.providers.iter().all(Provider::is_cpu);
+        let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
+        if on_cpu && self.options.share_weights && worthwhile {
+            self.options.progress.report(LoadStep::Preparing);
+            match optimised::make(source, self.kinds, options, entry) {
+                // A read-only system has no temporary files; it needs more memory, and no more.
+                Err(Error::Write { path, source }) if entry.is_none() => {
+                    let reason = format!("{}: {source}", path.display());
+                    self.options.progress.report(LoadStep::NotShared { reason });
+                }
+                made => return made,
+            }
+        }
+        Ok((plain(self.bundle, source, self.kinds, options)?, None))
+    }
+
+    /// Makes the sessions.
+    fn assemble(
+        &self,
+        models: &Models,
+        options: &SessionOptions,
+        times: &mut LoadTimes,
+    ) -> Result<Glow, Error> {
+        let architecture = &self.bundle.manifest().architecture;
+        let (mut encoder, mut decoder) = (None, None);
+        timed(&mut times.sessions, || -> Result<(), Error> {
+            for (kind, model) in models {
+                let graph = self.options.progress.during(*kind, || {
+                    Graph::load(model, *kind, architecture, options, self.options.sessions)
+                })?;
+                match kind {
+                    GraphKind::Encoder => encoder = Some(graph),
+                    GraphKind::Decoder => decoder = Some(graph),
+                }
+            }
+            Ok(())
+        })?;
+        for (_, model) in models {
+            if let Some(constants) = &model.constants {
+                constants.weights().release();
+            }
+        }
+        Ok(Glow {
+            encoder,
+            decoder,
+            chunk: self.options.chunk(architecture, &options.providers),
+            session_options: options.clone(),
+            times: *times,
+            passed_over: Vec::new(),
+            bundle: self.bundle.clone(),
+        })
+    }
+
+    /// Warms up, and checks that an image comes back.
+    fn try_out(&self, glow: &Glow) -> Result<(), Error> {
+        let batches = &self.options.warm_up;
+        if !batches.is_empty() {
+            self.options.progress.report(LoadStep::WarmingUp);
+            for graph in [&glow.encoder, &glow.decoder].into_iter().flatten() {
+                graph.warm_up(batches, glow.chunk)?;
+            }
+        }
+        if self.options.check && glow.encoder.is_some() && glow.decoder.is_some() {
+            self.options.progress.report(LoadStep::Checking);
+            trial::check(glow, glow.architecture())?;
+        }
+        Ok(())
+    }
+}
+
+/// When the weights are hashed.
+#[derive(Clone, Copy, PartialEq)]
+enum Hashing {
+    /// Before anything is made of them.
+    Before,
+    /// At the same time.
+    Meanwhile,
+    Never,
+}
+
+/// Checks the weights' file, unless the graphs hold the weights.
+fn verify_weights(bundle: &Bundle) -> Result<(), BundleError> {
+    if bundle.manifest().is_inline() { Ok(()) } else { bundle.verify(WEIGHTS_FILE) }
+}

@@ -1,0 +1,275 @@
+//! Execution providers.
+mod registration;
+mod text;
+
+pub(crate) use registration::{Setting, alternatives};
+pub use text::ParseProviderError;
+
+use glow_models::Precision;
+
+/// An execution provider of ONNX Runtime: it runs the nodes of a graph on some kind of device.
+///
+/// [`GlowBuilder::providers`](crate::GlowBuilder::providers) takes a list of them. Each node goes to the first
+/// that can run it, and every provider in the list must be usable: one that is not is an error
+/// that says why. Only [`Provider::Auto`] falls back.
+///
+/// In text, as the program `glow` takes it: `auto`, `cpu`, `cuda`, `cuda:1`, `tensorrt:0/fp16`,
+/// `openvino`, `openvino:CPU/bf16`.
+///
+/// Bundles in int8 run on the CPU and with OpenVINO alone: the kernels of CUDA and TensorRT do not take the
+/// quantised form that they are written in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Provider {
+    /// CUDA if that works, otherwise OpenVINO if this crate is built with it and the library has it,
+    /// otherwise the CPU. It must be alone in its list. [`Glow::providers`](crate::Glow::providers) tells
+    /// which one it chose, [`Glow::passed_over`](crate::Glow::passed_over) why it did not choose the ones before.
+    Auto,
+    /// ONNX Runtime's own kernels on the CPU.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, through cuDNN and cuBLAS.
+    Cuda(Cuda),
+    /// An NVIDIA GPU, through an engine that TensorRT builds for it: this takes minutes at the first loading, and
+    /// is not repeated if there is a [cache](crate::GlowBuilder::cache).
+    TensorRt(TensorRt),
+    /// Intel's OpenVINO, the fastest on many CPUs, those of AMD too. Needs an ONNX Runtime that is built
+    /// with it (`make setup OPENVINO=1`).
+    #[cfg(feature = "openvino")]
+    OpenVino(OpenVino),
+}
+
+/// Options of [`Provider::Cuda`].
+///
+/// ```
+/// use glow_runtime::{Cuda, Provider};
+///
+/// let provider = Provider::Cuda(Cuda::default().device(1).option("cudnn_conv_algo_search", "HEURISTIC"));
+/// assert_eq!(provider.to_string(), "CUDA, device 1");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Cuda {
+    /// Number of the GPU. Default 0.
+    pub device: u32,
+    /// Whether each batch size is captured as a CUDA graph, which saves the cost of
+    /// launching thousands of kernels. Every node must then run on the GPU. Default false.
+    ///
+    /// Experimental. ONNX Runtime captures a graph for the thread that runs it, so it is refused with more than
+    /// one [session](crate::GlowBuilder::sessions), and all calls should come from one thread, as those of a
+    /// [`Scheduler`](crate::Scheduler) do: every further thread captures each batch size anew.
+    pub graphs: bool,
+    /// Whether products may be computed in TF32, with ten bits of mantissa: faster, and reconstruction
+    /// is no longer exact. Default false. cuDNN may use it in spite of this;
+    /// `NVIDIA_TF32_OVERRIDE=0` in the environment forbids it to every library.
+    pub tf32: bool,
+    /// Further options of ONNX Runtime's CUDA provider, by its own names; they override the others.
+    pub options: Vec<(String, String)>,
+}
+
+/// Options of [`Provider::TensorRt`].
+///
+/// TensorRT computes float32 convolutions and products in TF32, with ten bits of mantissa, and ONNX Runtime has
+/// no option against it: set `NVIDIA_TF32_OVERRIDE=0` in the environment, before the process first uses
+/// CUDA, where reconstruction must be exact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorRt {
+    /// Number of the GPU. Default 0.
+    pub device: u32,
+    /// Whether TensorRT may compute in half precision, anywhere in the graph. Bundles in fp16 need it. Default
+    /// false.
+    pub fp16: bool,
+    /// The smallest, the usual and the largest batch that the engine is built for. Smaller batches are filled
+    /// up, larger ones go through in chunks. Default 1, 8 and 32.
+    pub batches: [usize; 3],
+    /// Further options of ONNX Runtime's TensorRT provider, by its own names; they override the others.
+    pub options: Vec<(String, String)>,
+}
+
+impl Default for TensorRt {
+    fn default() -> Self {
+        Self { device: 0, fp16: false, batches: [1, 8, 32], options: Vec::new() }
+    }
+}
+
+/// Options of [`Provider::OpenVino`].
+#[cfg(feature = "openvino")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenVino {
+    /// OpenVINO's name of the device, such as `CPU`, `GPU` or `GPU.1`. Default `CPU`.
+    pub device: String,
+    /// Number format of the products. Default [`OpenVinoPrecision::F32`].
+    pub precision: OpenVinoPrecision,
+    /// Further options of ONNX Runtime's OpenVINO provider, by its own names; they override the others.
+    pub options: Vec<(String, String)>,
+}
+
+#[cfg(feature = "openvino")]
+impl Default for OpenVino {
+    fn default() -> Self {
+        Self { device: "CPU".into(), precision: OpenVinoPrecision::F32, options: Vec::new() }
+    }
+}
+
+/// OpenVINO's hint for the number format of products.
+#[cfg(feature = "openvino")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OpenVinoPrecision {
+    /// 32-bit float: reconstruction is exact.
+    #[default]
+    F32,
+    /// bfloat16, on CPUs that have it; on others OpenVINO computes in float.
+    Bf16,
+    /// Half precision, on GPUs.
+    F16,
+}
+
+impl Cuda {
+    /// Sets [`Cuda::device`].
+    pub fn device(mut self, device: u32) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Sets [`Cuda::graphs`].
+    pub fn graphs(mut self, graphs: bool) -> Self {
+        self.graphs = graphs;
+        self
+    }
+
+    /// Sets [`Cuda::tf32`].
+    pub fn tf32(mut self, tf32: bool) -> Self {
+        self.tf32 = tf32;
+        self
+    }
+
+    /// Adds to [`Cuda::options`].
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl TensorRt {
+    /// Sets [`TensorRt::device`].
+    pub fn device(mut self, device: u32) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Sets [`TensorRt::fp16`].
+    pub fn fp16(mut self, fp16: bool) -> Self {
+        self.fp16 = fp16;
+        self
+    }
+
+    /// Sets [`TensorRt::batches`].
+    pub fn batches(mut self, batches: [usize; 3]) -> Self {
+        self.batches = batches;
+        self
+    }
+
+    /// Adds to [`TensorRt::options`].
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+}
+
+#[cfg(feature = "openvino")]
+impl OpenVino {
+    /// Sets [`OpenVino::device`].
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.device = device.into();
+        self
+    }
+
+    /// Sets [`OpenVino::precision`].
+    pub fn precision(mut self, precision: OpenVinoPrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Adds to [`OpenVino::options`].
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl Provider {
+    pub(crate) fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
+    pub(crate) fn is_openvino(&self) -> bool {
+        #[cfg(feature = "openvino")]
+        return matches!(self, Self::OpenVino(_));
+        #[cfg(not(feature = "openvino"))]
+        return false;
+    }
+
+    /// Whether its tensors are on an NVIDIA GPU, and on which.
+    pub(crate) fn cuda_device(&self) -> Option<u32> {
+        match self {
+            Self::Cuda(options) => Some(options.device),
+            Self::TensorRt(options) => Some(options.device),
+            _ => None,
+        }
+    }
+
+    /// Whether it compiles the graphs into something that a cache can keep.
+    pub(crate) fn compiles(&self) -> bool {
+        matches!(self, Self::TensorRt(_)) || self.is_openvino()
+    }
+
+    pub(crate) fn captures_graphs(&self) -> bool {
+        matches!(self, Self::Cuda(Cuda { graphs: true, .. }))
+    }
+
+    /// The fewest and the most images at once that it allows.
+    pub(crate) fn batches(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::TensorRt(options) => Some((options.batches[0], options.batches[2])),
+            _ => None,
+        }
+    }
+
+    /// Why it cannot run bundles of this precision, and the way out; `None` if it can.
+    pub(crate) fn refuses(&self, precision: Precision) -> Option<&'static str> {
+        match (self, precision) {
+            (Self::Cuda(_) | Self::TensorRt(_), Precision::Int8) => Some(
+                "the bundle is in int8, in a quantised form that only the CPU and OpenVINO run; export it in fp32 \
+                 or fp16 for a GPU",
+            ),
+            (Self::TensorRt(TensorRt { fp16: false, .. }), Precision::Fp16) => Some(
+                "the bundle is in fp16, for which TensorRT must be allowed half precision: `tensorrt:0/fp16`",
+            ),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_refuse_what_their_kernels_do_not_take() {
+        let (cuda, tensorrt) = (Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default()));
+        let half = Provider::TensorRt(TensorRt::default().fp16(true));
+        for (provider, expected) in [
+            (&Provider::Cpu, [false, false, false]),
+            (&cuda, [false, false, true]),
+            (&tensorrt, [false, true, true]),
+            (&half, [false, false, true]),
+        ] {
+            let refused = [Precision::Fp32, Precision::Fp16, Precision::Int8]
+                .map(|precision| provider.refuses(precision).is_some());
+            assert_eq!(refused, expected, "{provider}");
+        }
+    }
+}
