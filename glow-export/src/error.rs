@@ -65,9 +65,9 @@ pub enum ExportError {
         /// Why not, and the way out.
         reason: String,
     },
-    /// The float64 evaluation itself finds no sample of the model within bounds, at no temperature.
+    /// The float64 evaluation itself finds no finite sample of the model, at no temperature.
     #[error(
-        "the model has no samples: even at temperature 0 its decoder leaves the range of images far behind, in \
+        "the model has no samples: even at temperature 0 its decoder gives numbers that are not finite, in \
          float64 as well; it has hardly been trained, or the training diverged: export a later or an earlier checkpoint"
     )]
     NoSamples,

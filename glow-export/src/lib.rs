@@ -25,13 +25,13 @@ pub use error::ExportError;
 pub use glow_data::{DataKind, DataSpec};
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
-pub use verify::{Check, Peaks, Quality, Verification, verify};
+pub use verify::{Check, Footprint, Peaks, Quality, Verification, verify};
 
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
-    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Manifest, Provenance, WEIGHTS_FILE,
-    find_checkpoint, write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, LargestActivation, Manifest, Numerics,
+    Provenance, WEIGHTS_FILE, find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
@@ -58,8 +58,9 @@ pub struct ExportOptions {
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
-    /// Whether the bundle may be written although images do not come back from their latents as well as
-    /// its precision should allow. Default false.
+    /// Whether the bundle may be written although its number format costs more than it should: in bits/dim, in x, or in
+    /// pixels that do not come back. One that computes something else than the checkpoint is never written. Default
+    /// false.
     pub allow_inexact: bool,
 }
 
@@ -145,7 +146,7 @@ pub fn export(
     let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
     let sealed =
         |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
-    let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
+    let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
     let (mut verification, mut quality) = (None, None);
     if options.verify {
         let baseline = match options.precision {
@@ -164,6 +165,8 @@ pub fn export(
             held_out.as_ref(),
             options.allow_inexact,
         )?;
+        draft.manifest.numerics = Some(numerics(&proven.1, options, calibration.as_ref()));
+        draft.manifest = Bundle::seal(destination.draft(), draft.manifest)?.manifest().clone();
         (verification, quality) = (Some(proven.0), Some(proven.1));
     }
     let (folder, kept) = destination.install()?;
@@ -214,6 +217,28 @@ impl Draft {
         let manifest = Bundle::seal(folder, manifest)?.manifest().clone();
         Ok(Self { manifest, encoder_nodes, decoder_nodes })
     }
+}
+
+/// What the manifest says of the number format.
+fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&verify::Images>) -> Numerics {
+    let mut numerics = Numerics::default();
+    if options.precision == Precision::Int8 {
+        // The folder's name alone: where it lies concerns nobody whom the bundle is given to.
+        let name = |spec: &DataSpec| {
+            let folder = spec.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{}:{folder}", spec.kind.name())
+        };
+        numerics.calibration = options.images.as_ref().map(name);
+        numerics.calibration_images = calibration.map_or(0, verify::Images::len);
+    }
+    numerics.images = quality.images;
+    numerics.real = quality.real;
+    numerics.bits_per_dim = quality.bits_per_dim;
+    numerics.fp32_bits_per_dim = quality.fp32_bits_per_dim;
+    numerics.largest_activation =
+        quality.largest_activation().map(|(layer, value)| LargestActivation { layer: layer.into(), value });
+    numerics.reliable_bits_per_dim = quality.reliable_bits_per_dim;
+    numerics
 }
 
 fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {

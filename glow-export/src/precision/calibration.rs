@@ -1,7 +1,7 @@
 //! What the coupling networks are given: z1 of each step of flow, over images and samples.
 use super::networks;
-use crate::Reference;
 use crate::ExportError;
+use crate::Reference;
 use crate::verify::{Images, Samples};
 use ndarray::{Array3, ArrayView3, Axis};
 use rayon::prelude::*;

@@ -82,7 +82,10 @@ impl Emulation {
             };
             (name, network)
         };
-        Some(Self { coupling: architecture.coupling, networks: networks(architecture).map(network).collect() })
+        Some(Self {
+            coupling: architecture.coupling,
+            networks: networks(architecture).map(network).collect(),
+        })
     }
 
     /// A step's coupling network of z1, in the form of [`Reference::network`](crate::Reference::network).
@@ -131,7 +134,8 @@ impl Network {
     fn layer_errors(&self, z1: ArrayView3<'_, f64>) -> [(String, LayerError); 3] {
         let mut h = self.input(z1);
         [0, 1, 2].map(|n| {
-            let apply = |layer: &Layer| layer.apply(h.clone().insert_axis(Axis(1))).index_axis_move(Axis(1), 0);
+            let apply =
+                |layer: &Layer| layer.apply(h.clone().insert_axis(Axis(1))).index_axis_move(Axis(1), 0);
             let (mut exact, mut rounded) = (apply(&self.exact[n]), apply(&self.layers[n]));
             let largest = rounded.iter().map(|value| value.abs()).fold(0.0, f32::max);
             let finite = rounded.iter().all(|value| value.is_finite());
@@ -264,6 +268,7 @@ fn vector(tensor: &Tensor) -> Array1<f32> {
 }
 
 fn kernel(tensor: &Tensor) -> Array4<f32> {
-    let array = ndarray::ArrayD::from_shape_vec(tensor.shape.clone(), floats(tensor)).expect("as many numbers");
+    let array =
+        ndarray::ArrayD::from_shape_vec(tensor.shape.clone(), floats(tensor)).expect("as many numbers");
     array.into_dimensionality::<Ix4>().expect("four axes")
 }

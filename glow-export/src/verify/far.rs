@@ -52,8 +52,7 @@ fn probes(images: &Images) -> Images {
         all.push(image);
     }
     let views: Vec<_> = all.iter().map(|images| images.view()).collect();
-    let labels = few.labels.map(|labels| {
-        all.iter().flat_map(|images| labels[..images.dim().0].to_vec()).collect()
-    });
+    let labels =
+        few.labels.map(|labels| all.iter().flat_map(|images| labels[..images.dim().0].to_vec()).collect());
     Images { pixels: concatenate(Axis(0), &views).expect("images of one model"), labels }
 }

@@ -34,11 +34,11 @@ pub(crate) struct Samples {
 
 impl Samples {
     /// Draws `n` samples, always the same. A sample's temperature is 0.7, or the first lower one at which its x
-    /// is a number and below 100: an affine model that has hardly been trained may have none at 0.7, and is sound
+    /// is below 100 (or, if there is none, a number): an affine model that has hardly been trained may have none at 0.7, and is sound
     /// all the same.
     ///
     /// # Errors
-    /// [`ExportError::NoSamples`] if a sample is out of bounds at every temperature.
+    /// [`ExportError::NoSamples`] if a sample is not finite at any temperature.
     pub fn draw(reference: &Reference, n: usize) -> Result<Self, ExportError> {
         let architecture = reference.architecture();
         let mut random = random(2);
@@ -50,13 +50,17 @@ impl Samples {
         let labels = labels(architecture, n);
         let decoded = each_image(n, |i| {
             let label = labels.as_ref().map(|labels| labels[i] as usize);
-            TEMPERATURES.iter().find_map(|&temperature| {
-                let eps = latents.iter().map(|level| {
-                    level.index_axis(Axis(0), i).mapv(|eps| f64::from(temperature * eps))
-                });
-                let x = reference.decode(&eps.collect::<Vec<_>>(), label);
-                x.iter().all(|x| x.abs() <= LARGEST_X).then_some((temperature, x))
-            })
+            let decode = |temperature: f32| {
+                let eps = latents
+                    .iter()
+                    .map(|level| level.index_axis(Axis(0), i).mapv(|eps| f64::from(temperature * eps)));
+                (temperature, reference.decode(&eps.collect::<Vec<_>>(), label))
+            };
+            let below = |most: f64| {
+                move |(_, x): &(f32, Array3<f64>)| x.iter().all(|x| x.abs() <= most && x.is_finite())
+            };
+            let mut all = TEMPERATURES.into_iter().map(decode);
+            all.find(below(LARGEST_X)).or_else(|| TEMPERATURES.into_iter().map(decode).find(below(f64::MAX)))
         });
         let mut x = Vec::with_capacity(n);
         for (i, decoded) in decoded.into_iter().enumerate() {
@@ -71,7 +75,8 @@ impl Samples {
 
     /// As an encoding's input: the images of the samples.
     pub fn images(&self, reference: &Reference) -> Images {
-        let pixels: Vec<_> = self.x.iter().map(|x| reference.quantise(x.view()).insert_axis(Axis(0))).collect();
+        let pixels: Vec<_> =
+            self.x.iter().map(|x| reference.quantise(x.view()).insert_axis(Axis(0))).collect();
         let views: Vec<_> = pixels.iter().map(|image| image.view()).collect();
         Images {
             pixels: concatenate(Axis(0), &views).expect("images of one model"),

@@ -1,21 +1,24 @@
 //! The proof that a bundle computes what its checkpoint means: both graphs run through `glow-runtime`
 //! on a few seeded inputs, against [`Reference`].
+mod far;
 mod inputs;
 mod quality;
 mod rounding;
+mod speed;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use quality::Quality;
-pub use rounding::Peaks;
 pub(crate) use quality::{Lowered, evaluation_size, prove};
+pub use rounding::Peaks;
+pub use speed::Footprint;
 pub use table::{Check, Verification};
 
 use crate::{ExportError, Reference, ReferenceEncoding};
 use glow_runtime::{Glow, Latents};
-pub(crate) use inputs::{Images, Samples};
 use inputs::count;
+pub(crate) use inputs::{Images, Samples};
 use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! What a number format costs: likelihood, x, and pixels that do not come back.
 use super::inputs::{Images, Samples, count};
 use super::rounding::{Peaks, Rounding, rounding};
-use super::{Verification, examine, magnitude};
+use super::speed::{self, Footprint};
+use super::{Verification, examine, far, magnitude};
 use crate::precision::Emulation;
 use crate::{ExportError, Precision, Reference};
 use glow_models::Architecture;
@@ -28,6 +29,21 @@ pub struct Quality {
     pub largest_change: u32,
     /// The largest absolute output of each convolution of the coupling networks, by its name; none in fp32.
     pub peaks: Peaks,
+    /// The largest score, in bits/dim, below which this bundle's scores are those of fp32; `None` if it was not found to
+    /// differ anywhere.
+    pub reliable_bits_per_dim: Option<f64>,
+    /// What the bundle needs on this machine.
+    pub footprint: Footprint,
+    /// What the same model in fp32 needs.
+    pub fp32_footprint: Option<Footprint>,
+}
+
+impl Quality {
+    /// The convolution with the largest output, and that output.
+    pub fn largest_activation(&self) -> Option<(&str, f32)> {
+        let peaks = self.peaks.iter().map(|(layer, &largest)| (layer.as_str(), largest));
+        peaks.max_by(|a, b| a.1.total_cmp(&b.1))
+    }
 }
 
 /// How many images [`Quality`] is measured on: about half a minute's work of two cores at most.
@@ -54,9 +70,10 @@ pub(crate) fn prove(
     allow_inexact: bool,
 ) -> Result<(Verification, Quality), ExportError> {
     let architecture = reference.architecture();
-    let glow = Glow::load(folder)?;
-    let fp32 = lowered.as_ref().map(|lowered| Glow::load(lowered.fp32)).transpose()?;
     let samples = Samples::draw(reference, count(architecture))?;
+    let (glow, footprint) = speed::load(folder, &samples)?;
+    let fp32 = lowered.as_ref().map(|lowered| speed::load(lowered.fp32, &samples)).transpose()?;
+    let (fp32, fp32_footprint) = fp32.unzip();
     let mut verification = examine(fp32.as_ref().unwrap_or(&glow), reference, &samples)?;
     let from_samples;
     let (images, real) = match images {
@@ -66,7 +83,8 @@ pub(crate) fn prove(
             (&from_samples, false)
         }
     };
-    let mut quality = measure(&glow, fp32.as_ref(), images, real)?;
+    let mut quality = measure(&glow, fp32.as_ref(), images, real, footprint)?;
+    quality.fp32_footprint = fp32_footprint;
     let bound = Bound::of(&glow);
     if let (Some(lowered), Some(fp32)) = (&lowered, &fp32) {
         let few: Vec<usize> = (0..images.len().min(count(architecture))).collect();
@@ -92,10 +110,17 @@ pub(crate) fn prove(
         let excess = (quality.bits_per_dim - quality.fp32_bits_per_dim).abs();
         verification.add_cost("bits/dim against fp32", excess, bound.bits_per_dim);
         quality.peaks = rounding.peaks;
+        if glow.manifest().precision == Precision::Int8 {
+            quality.reliable_bits_per_dim = far::reliable_bits_per_dim(&glow, fp32, images)?;
+        }
     }
     let changed = quality.changed_values;
     verification.add_cost("values changed (share)", changed, bound.changed_values);
-    verification.add_cost("largest change (image steps)", quality.largest_change.into(), bound.largest_change);
+    verification.add_cost(
+        "largest change (image steps)",
+        quality.largest_change.into(),
+        bound.largest_change,
+    );
     if verification.holds() || allow_inexact && verification.holds_but_for_cost() {
         Ok((verification, quality))
     } else if verification.holds_but_for_cost() {
@@ -177,7 +202,13 @@ impl Bound {
     }
 }
 
-fn measure(glow: &Glow, fp32: Option<&Glow>, images: &Images, real: bool) -> Result<Quality, ExportError> {
+fn measure(
+    glow: &Glow,
+    fp32: Option<&Glow>,
+    images: &Images,
+    real: bool,
+    footprint: Footprint,
+) -> Result<Quality, ExportError> {
     let architecture = glow.architecture();
     let labels = images.labels.as_deref();
     let own = mean(&bits_per_dim(glow, images)?);
@@ -207,11 +238,14 @@ fn measure(glow: &Glow, fp32: Option<&Glow>, images: &Images, real: bool) -> Res
         changed_values: changed as f64 / expected.len() as f64,
         largest_change: largest,
         peaks: Peaks::new(),
+        reliable_bits_per_dim: None,
+        footprint,
+        fp32_footprint: None,
     })
 }
 
 /// Each image's bits/dim, always with the same noise.
-fn bits_per_dim(glow: &Glow, images: &Images) -> Result<Vec<f64>, ExportError> {
+pub(super) fn bits_per_dim(glow: &Glow, images: &Images) -> Result<Vec<f64>, ExportError> {
     let noise = images.noise();
     let encoded = glow.encode_with(images.pixels.view(), noise.view(), images.labels.as_deref())?;
     Ok(encoded.log_prob.iter().map(|&nats| glow.architecture().bits_per_dim(nats.into())).collect())

@@ -41,7 +41,8 @@ impl Setup {
             &deep(coupling),
             |_| {},
             |_, name, values| {
-                let gain = [".actnorm.logs", ".log_s", ".lower", ".upper"].iter().any(|end| name.ends_with(end));
+                let gain =
+                    [".actnorm.logs", ".log_s", ".lower", ".upper"].iter().any(|end| name.ends_with(end));
                 if gain && !name.contains(".conv") {
                     values.iter_mut().for_each(|value| *value *= 0.05);
                 }
@@ -122,7 +123,9 @@ fn swapped(frozen: Frozen) -> Frozen {
         }
     };
     frozen
-        .try_map(|tensor| Ok(vec![Tensor { name: swap(&tensor.name).unwrap_or(tensor.name.clone()), ..tensor }]))
+        .try_map(|tensor| {
+            Ok(vec![Tensor { name: swap(&tensor.name).unwrap_or(tensor.name.clone()), ..tensor }])
+        })
         .unwrap()
 }
 
