@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test package bench demo fmt clean
+.PHONY: help setup tools check lint test test-web package bench demo fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -15,7 +15,7 @@ export PYTHON
 LOCKED := $(if $(CI),--locked)
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # --- Setup ----------------------------------------------------------------------------------------
 # Each folder in .native/ holds a stamp named after its pins: a second `make setup` fetches nothing,
@@ -31,6 +31,10 @@ variant := $(if $(filter-out 0 no off,$(CUDA)),CUDA,CPU)
 OPENVINO := $(if $(wildcard .native/openvino/.pins-*),1,0)
 openvino := $(if $(filter-out 0 no off,$(OPENVINO)),.native/openvino/$(call stamp,OPENVINO,$(SITE_OPENVINO)))
 
+WEB := $(if $(wildcard .native/web/.pins-*),1,0)
+web_packages := .native/web/$(call stamp,WEB,$(WEB_PACKAGES))
+web := $(if $(filter-out 0 no off,$(WEB)),$(web_packages))
+
 site := .native/site/$(call stamp,$(variant),$(SITE_$(variant)))
 # Python packages serve one version of Python.
 python_version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -38,7 +42,7 @@ python := .native/python/$(call stamp,PYTHON-$(python_version),$(TEST_PYTHON))
 faces := .native/data/orl-faces/$(call stamp,FACES,$(DEMO_DATA))
 
 # Who brings both libraries needs none of ours.
-setup: tools $(if $(and $(LIBTORCH),$(ORT_DYLIB_PATH)),,$(site)) $(python) $(faces) $(openvino) ## fetch libtorch, ONNX Runtime and the demo's photographs into .native/ (for a GPU: CUDA=1; for OpenVINO: OPENVINO=1)
+setup: tools $(if $(and $(LIBTORCH),$(ORT_DYLIB_PATH)),,$(site)) $(python) $(faces) $(openvino) $(web) ## fetch libtorch, ONNX Runtime and the demo's photographs into .native/ (for a GPU: CUDA=1; for OpenVINO: OPENVINO=1; for the page: WEB=1)
 	@echo 'The native libraries and the data are in .native/.'
 
 # The link gives ONNX Runtime a name without a version.
@@ -55,6 +59,12 @@ $(site): | tools
 	  build/fetch.sh .native/openvino $(@F) \
 	  'ONNX Runtime $(ONNXRUNTIME_OPENVINO_VERSION) with OpenVINO, which glow-runtime opens for that provider' \
 	  '$(SITE_OPENVINO_SIZE)' '' --python-version $(SITE_PYTHON) $(SITE_OPENVINO)
+
+$(web_packages):
+	@FINISH='cd onnxruntime-web/dist && ls | grep -vxF "$$(printf "%s\n" $(WEB_FILES))" | xargs rm -r && cd .. && rm -rf lib docs' \
+	  build/fetch-npm.sh .native/web $(@F) \
+	  'ONNX Runtime $(ONNXRUNTIME_WEB_VERSION) for browsers, and what tests the page in one' \
+	  '$(WEB_SIZE)' $(WEB_PACKAGES)
 
 $(python): | tools
 	@FINISH= build/fetch.sh .native/python $(@F) \
@@ -88,6 +98,10 @@ test: setup ## all tests
 
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
+
+test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
+	$(CARGO) build -p glow-cli $(LOCKED)
+	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
 
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)

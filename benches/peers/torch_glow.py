@@ -25,12 +25,19 @@ def image_sum(t):
 class Actnorm(nn.Module):
     """y = (x + bias) · exp(3·logs), a channel."""
 
+    # Whether the next forward pass sets bias and scale from its input.
+    initialising = False
+
     def __init__(self, channels):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
         self.logs = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x):
+        if self.initialising:
+            mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3), correction=0)
+            self.bias.copy_(-mean)
+            self.logs.copy_(-torch.log(std + 1e-6) / LOGSCALE_FACTOR)
         y = (x + column(self.bias)) * torch.exp(column(self.logs) * LOGSCALE_FACTOR)
         return y, x.shape[2] * x.shape[3] * (self.logs * LOGSCALE_FACTOR).sum()
 
@@ -355,10 +362,18 @@ class Glow(nn.Module):
         return model
 
 
+def initialise(model, x):
+    """Sets every actnorm from x, so that its output has mean 0 and standard deviation 1 in each channel."""
+    Actnorm.initialising = True
+    with torch.no_grad():
+        model(x)
+    Actnorm.initialising = False
+
+
 def dequantize(architecture, images, noise):
     """uint8 [N, H, W, C] and noise in [0, 1) of the same shape → x [N, C, H, W]."""
     n_bits = architecture["n_bits"]
-    x = ((images >> (8 - n_bits)).float() + noise) / 2**n_bits - 0.5
+    x = ((images >> (8 - n_bits)).to(noise.dtype) + noise) / 2**n_bits - 0.5
     return x.permute(0, 3, 1, 2).contiguous()
 
 

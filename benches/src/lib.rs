@@ -64,7 +64,7 @@ pub fn batch(config: &Config, n: usize) -> Batch {
 pub fn trainer(config: Config) -> Trainer {
     let first = batch(&config, 4);
     let mut trainer = Trainer::new(config, 50_000, Device::Cpu).expect("a preset is valid");
-    trainer.initialise_actnorm(&first);
+    trainer.initialise_actnorm(&first).expect("memory suffices");
     trainer
 }
 

@@ -2,15 +2,9 @@
 //!
 //! The numbers of a run are cut into epochs, and each epoch is a permutation of the data set
 //! computed element by element. Nothing is stored, so any point of a run can be resumed at and
-//! any number of threads can work on any part of it. The hash is written out here, for the order
-//! of a run must not change with the version of a library.
-
-/// Keeps the uses of one seed apart.
-const EPOCHS: u64 = 1;
-const FLIPS: u64 = 2;
-const NAMES: u64 = 3;
-const SHIFTS: u64 = 4;
-const CROPS: u64 = 5;
+//! any number of threads can work on any part of it. The hash is that of
+//! [`glow_models::random`], which never changes.
+use glow_models::random::{Purpose, hash, hash_words};
 
 /// Enough that not even small permutations show a pattern.
 const ROUNDS: u64 = 8;
@@ -41,20 +35,20 @@ pub(crate) struct Augmentation {
 impl Order {
     /// 64 random bits for image number `image`, by which a data set that crops at random picks the place.
     pub fn chance(&self, image: u64) -> u64 {
-        hash(&[self.seed, CROPS, image])
+        hash(self.seed, Purpose::Crop, image)
     }
 
     /// The index in the data set of image number `image`, and what to do to it.
     pub fn at(&self, image: u64) -> (usize, Augmentation) {
         let (epoch, position) = (image / self.len, image % self.len);
         let index = if self.shuffle {
-            permute(position, self.len, hash(&[self.seed, EPOCHS, epoch]))
+            permute(position, self.len, hash(self.seed, Purpose::Order, epoch))
         } else {
             position
         };
-        let flip = self.flip && hash(&[self.seed, FLIPS, image]) & 1 == 1;
+        let flip = self.flip && hash(self.seed, Purpose::Flip, image) & 1 == 1;
         let choices = 2 * self.shift as u64 + 1;
-        let chance = hash(&[self.seed, SHIFTS, image]);
+        let chance = hash(self.seed, Purpose::Shift, image);
         let offset = |chance: u64| (chance % choices) as isize - self.shift as isize;
         (index as usize, Augmentation { flip, shift: (offset(chance >> 32), offset(chance & 0xFFFF_FFFF)) })
     }
@@ -73,7 +67,7 @@ fn permute(position: u64, len: u64, key: u64) -> u64 {
     loop {
         let (mut high, mut low) = (value >> half, value & mask);
         for round in 0..ROUNDS {
-            (high, low) = (low, high ^ (hash(&[key, round, low]) & mask));
+            (high, low) = (low, high ^ (hash_words(&[key, round, low]) & mask));
         }
         value = high << half | low;
         if value < len {
@@ -88,20 +82,7 @@ pub(crate) fn hash_name(seed: u64, name: &str) -> u64 {
     let fnv = name
         .bytes()
         .fold(0xCBF2_9CE4_8422_2325, |h: u64, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-    hash(&[seed, NAMES, fnv])
-}
-
-/// A hash of a few words.
-pub(crate) fn hash(words: &[u64]) -> u64 {
-    words.iter().fold(0, |hash, &word| mix(hash ^ word))
-}
-
-/// A step of SplitMix64, which spreads each bit over all others.
-fn mix(value: u64) -> u64 {
-    let z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
+    hash(seed, Purpose::Split, fnv)
 }
 
 #[cfg(test)]

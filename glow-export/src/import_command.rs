@@ -114,11 +114,16 @@ fn explain(imported: &Imported) {
 }
 
 fn describe(a: &Architecture) -> String {
+    // As config.toml has them.
+    let name = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|value| value.as_str().map(str::to_string)).unwrap_or_default()
+    };
+    let (coupling, permutation) =
+        (name(serde_json::to_value(a.coupling)), name(serde_json::to_value(a.permutation)));
     let mut text = format!(
-        "{}×{}×{}, {} bits, {} levels of {} steps, {} hidden channels, {:?} couplings, {:?}",
-        a.height, a.width, a.channels, a.n_bits, a.levels, a.depth, a.hidden, a.coupling, a.permutation
-    )
-    .to_lowercase();
+        "{}×{}×{}, {} bits, {} levels of {} steps, {} hidden channels, {coupling} couplings, {permutation}",
+        a.height, a.width, a.channels, a.n_bits, a.levels, a.depth, a.hidden
+    );
     for (holds, part) in [(a.edge_bias, "edge bias"), (a.learn_top, "learned top prior")] {
         if holds {
             text = format!("{text}, {part}");

@@ -143,7 +143,12 @@ fn reference(path: &Path, weights: Weights) -> Reference {
 }
 
 fn largest<'a>(a: impl IntoIterator<Item = &'a f64>, b: impl IntoIterator<Item = &'a f32>) -> f64 {
-    a.into_iter().zip(b).fold(0.0, |largest: f64, (a, b)| largest.max((a - f64::from(*b)).abs()))
+    a.into_iter().zip(b).fold(0.0, |largest, (a, b)| worse(largest, (a - f64::from(*b)).abs()))
+}
+
+/// The larger of two; what is no number is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::INFINITY } else { a.max(b) }
 }
 
 /// The largest relative difference of log p(image) from what the peer's code gives.
@@ -158,7 +163,7 @@ fn log_prob(case: &Case, reference: &Reference, golden: &str) -> f64 {
         let x = reference.dequantise(images.index_axis(Axis(0), i), noise.index_axis(Axis(0), i));
         let label = labels.as_ref().filter(|_| conditional).map(|labels| labels[i]);
         let encoding = reference.encode(x.view(), label);
-        worst = worst.max(((encoding.log_prob - expected) / expected).abs());
+        worst = worse(worst, ((encoding.log_prob - expected) / expected).abs());
     }
     worst
 }
@@ -178,7 +183,7 @@ fn compare(case: &Case, checkpoint: &Path) -> [f64; 3] {
         let encoding = reference.encode(x.view(), label);
         for (level, eps) in encoding.eps.iter().enumerate() {
             if let Some(expected) = case.array::<f32, ndarray::Ix4>(&format!("eps_{level}")) {
-                worst[1] = worst[1].max(largest(eps, expected.index_axis(Axis(0), i)));
+                worst[1] = worse(worst[1], largest(eps, expected.index_axis(Axis(0), i)));
             }
         }
     }
@@ -193,7 +198,7 @@ fn compare(case: &Case, checkpoint: &Path) -> [f64; 3] {
         let label = labels.as_ref().filter(|_| conditional).map(|labels| labels[i]);
         let x = reference.decode(&eps, label);
         let expected = dec_x.index_axis(Axis(0), i);
-        worst[2] = worst[2].max(largest(x.view().permuted_axes([1, 2, 0]).iter(), expected));
+        worst[2] = worse(worst[2], largest(x.view().permuted_axes([1, 2, 0]).iter(), expected));
         assert_eq!(reference.quantise(x.view()), pixels.index_axis(Axis(0), i), "pixels of {}", case.name());
     }
     worst

@@ -37,8 +37,18 @@ fn combinations() -> Vec<Architecture> {
 
 /// Freezes a checkpoint of random parameters without proof.
 fn frozen(architecture: &Architecture, options: ExportOptions, folder: &Path) -> (Reference, Bundle) {
+    frozen_of(architecture, options, folder, |_, _| {})
+}
+
+/// The same, with changes to the values of float tensors.
+fn frozen_of(
+    architecture: &Architecture,
+    options: ExportOptions,
+    folder: &Path,
+    mut change: impl FnMut(&str, &mut [f32]),
+) -> (Reference, Bundle) {
     let checkpoint = folder.join("random.safetensors");
-    support::write_checkpoint(&checkpoint, architecture, |_| {}, |_, _, _| {});
+    support::write_checkpoint(&checkpoint, architecture, |_| {}, |_, name, values| change(name, values));
     let reference = Reference::new(&Checkpoint::open(&checkpoint).unwrap(), Weights::Averaged).unwrap();
     let bundle = folder.join("bundle");
     export(&checkpoint, &bundle, &options).unwrap();
@@ -64,7 +74,12 @@ fn evaluated(thawed: &ParameterValues, folder: &Path) -> Reference {
 /// The largest difference, to the size of the largest number or to 1.
 fn largest<'a>(a: &'a Array3<f64>, b: &'a Array3<f64>) -> f64 {
     let size = a.iter().fold(1.0, |size: f64, a| size.max(a.abs()));
-    a.iter().zip(b).fold(0.0, |largest: f64, (a, b)| largest.max((a - b).abs() / size))
+    a.iter().zip(b).fold(0.0, |largest, (a, b)| worse(largest, (a - b).abs() / size))
+}
+
+/// The larger of two; what is no number is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::INFINITY } else { a.max(b) }
 }
 
 /// The largest differences of log p(image), of latents and of decoded x, relative.
@@ -88,10 +103,10 @@ fn differences(a: &Reference, b: &Reference) -> [f64; 3] {
             .collect();
         let differences = [
             ((one.log_prob - other.log_prob) / one.log_prob).abs(),
-            one.eps.iter().zip(&other.eps).map(|(a, b)| largest(a, b)).fold(0.0, f64::max),
+            one.eps.iter().zip(&other.eps).map(|(a, b)| largest(a, b)).fold(0.0, worse),
             largest(&a.decode(&eps, label), &b.decode(&eps, label)),
         ];
-        worst.iter_mut().zip(differences).for_each(|(worst, difference)| *worst = worst.max(difference));
+        worst.iter_mut().zip(differences).for_each(|(worst, difference)| *worst = worse(*worst, difference));
     }
     worst
 }
@@ -112,7 +127,7 @@ fn every_option_thaws_to_the_same_model() {
         assert_eq!(*thawed.architecture(), expected);
         let found = differences(&reference, &evaluated(&thawed, folder.path()));
         assert!(found[0] < 1e-6 && found[1] < 1e-6 && found[2] < 1e-6, "{found:?} for {architecture:?}");
-        worst.iter_mut().zip(found).for_each(|(worst, found)| *worst = worst.max(found));
+        worst.iter_mut().zip(found).for_each(|(worst, found)| *worst = worse(*worst, found));
     }
     println!("log_prob {:.1e} relative, latents {:.1e}, x {:.1e}", worst[0], worst[1], worst[2]);
 }
@@ -133,6 +148,29 @@ fn a_single_file_graph_and_channels_of_ones_thaw_too() {
     assert_eq!(thawed[0], thawed[1]);
 }
 
+/// Of the presets' depth: what rounding does does not grow out of hand.
+#[test]
+fn a_deep_model_thaws_to_the_same() {
+    let architecture = Architecture { height: 16, width: 16, levels: 3, depth: 32, ..support::small() };
+    let folder = tempfile::tempdir().unwrap();
+    let options = ExportOptions { verify: false, ..Default::default() };
+    // Matrices near the unit matrix, as those of trained models are near orthogonal ones: 32 of any others
+    // together would be as good as singular.
+    let (reference, bundle) = frozen_of(&architecture, options, folder.path(), |name, values| {
+        let near_unit = ["lower", "upper", "log_s"].iter().any(|part| name.ends_with(part));
+        if near_unit || name.ends_with("actnorm.logs") {
+            values.iter_mut().for_each(|value| *value *= 0.1);
+        }
+        if name.ends_with("conv3.bias") {
+            // Scales near 1.
+            values.iter_mut().skip(1).step_by(2).for_each(|raw| *raw += 3.0);
+        }
+    });
+    let found = differences(&reference, &evaluated(&thaw(&bundle).unwrap(), folder.path()));
+    println!("log_prob {:.1e} relative, latents {:.1e}, x {:.1e}", found[0], found[1], found[2]);
+    assert!(found[0] < 1e-6 && found[1] < 1e-4 && found[2] < 1e-4, "{found:?}");
+}
+
 /// Rounded weights are what a narrower bundle thaws to: near the model, and nearer the finer the format.
 #[test]
 fn narrower_formats_thaw_to_their_rounded_weights() {
@@ -150,7 +188,7 @@ fn narrower_formats_thaw_to_their_rounded_weights() {
         let [fp32, fp16, int8] = [Precision::Fp32, Precision::Fp16, Precision::Int8].map(cost);
         println!("x: fp32 {:.1e}, fp16 {:.1e}, int8 {:.1e}", fp32[2], fp16[2], int8[2]);
         assert!(fp32[2] < 1e-6 && fp16[2] < 2e-4 && int8[2] < 2e-3, "{fp32:?} {fp16:?} {int8:?}");
-        assert!(fp16[0] < 1e-6 && int8[0] < 5e-5, "{fp16:?} {int8:?}");
+        assert!(fp16[0] < 1e-5 && int8[0] < 1e-4, "{fp16:?} {int8:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Options for loading a bundle.
 use crate::load;
 use crate::load::options::LoadOptions;
-use crate::load::progress::{LoadStep, Progress};
+use crate::progress::{LoadStep, Progress};
 use crate::provider::Provider;
 use crate::{Error, Glow, GraphKind};
 use glow_models::{Bundle, BundleBytes};

@@ -1,12 +1,12 @@
 //! The loaded model.
 use crate::graph::Graph;
-use crate::load::progress::LoadTimes;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::ports::{Input, Output, PerLevel};
-use crate::random::{self, Use};
+use crate::progress::LoadTimes;
 use crate::session::SessionOptions;
 use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
 use glow_models::Bundle;
+use glow_models::random::{self, Purpose};
 use ndarray::{Array4, ArrayView4};
 use smallvec::smallvec;
 use std::path::Path;
@@ -123,7 +123,7 @@ impl Glow {
         let dims = self.architecture().dims();
         let mut flat = ndarray::Array2::zeros((n, dims));
         for (mut row, i) in flat.outer_iter_mut().zip(0..) {
-            let z = random::normal(options.seed, Use::Latents, options.first.wrapping_add(i), truncation);
+            let z = random::normal(options.seed, Purpose::Latents, options.first.wrapping_add(i), truncation);
             row.iter_mut().zip(z).for_each(|(to, z)| *to = temperature * z);
         }
         Latents::from_flat(flat.view(), &self.manifest().latent_shapes)
@@ -323,7 +323,7 @@ impl Glow {
         let mut noise = Array4::zeros((n, a.height, a.width, a.channels));
         for (mut image, i) in noise.outer_iter_mut().zip(0..) {
             let index = first.wrapping_add(i);
-            let values = random::uniform(seed, Use::Dequantization { draw }, index, a.dims());
+            let values = random::noise(seed, Purpose::Noise { draw }, index);
             image.iter_mut().zip(values).for_each(|(to, value)| *to = value);
         }
         noise

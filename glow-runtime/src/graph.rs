@@ -169,7 +169,7 @@ mod tests {
     fn decoder(device: Option<Arc<Poisoned>>) -> Graph {
         let glow: Glow = GlowBuilder::default().load(bundle()).unwrap();
         let options = SessionOptions {
-            library: library::start(None, &[]).unwrap(),
+            library: library::start(None, library::Preference::Usual).unwrap(),
             providers: vec![Provider::Cpu],
             threads: 1,
             spinning: false,

@@ -6,7 +6,7 @@
 //! ```
 //! use glow_runtime::{EncodeOptions, Glow, SampleOptions, ScoreOptions};
 //!
-//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+//! # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 //! let glow = Glow::load(bundle)?;
 //!
 //! // Eight images, uint8 [N, H, W, C]. Each depends on the seed and its number alone.
@@ -91,9 +91,10 @@ mod onnx;
 mod options;
 mod placement;
 mod ports;
+mod progress;
 mod provider;
 mod queue;
-mod random;
+mod registration;
 mod scheduler;
 mod score;
 mod session;
@@ -111,11 +112,11 @@ pub use glow_models::{
 pub use kind::GraphKind;
 pub use latents::Latents;
 pub use library::OnnxRuntime;
-pub use load::progress::{LoadStep, LoadTimes};
 /// The crate whose arrays are in signatures here.
 pub use ndarray;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
 pub use placement::Node;
+pub use progress::{LoadStep, LoadTimes};
 pub use provider::{Cuda, ParseProviderError, Provider, TensorRt};
 #[cfg(feature = "openvino")]
 pub use provider::{OpenVino, OpenVinoPrecision};

@@ -145,12 +145,13 @@ mod tests {
     use glow_models::WEIGHTS_FILE;
 
     fn decoder() -> Vec<u8> {
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle/decoder.onnx")).unwrap()
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle/decoder.onnx")).unwrap()
     }
 
     #[test]
     fn the_tensors_of_a_bundle_are_those_of_its_weights() {
-        let weights = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle/model.safetensors"));
+        let weights =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle/model.safetensors"));
         let weights = weights.unwrap();
         let file = safetensors::SafeTensors::deserialize(&weights).unwrap();
         let tensors = external_tensors(&decoder()).unwrap();

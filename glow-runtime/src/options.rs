@@ -71,7 +71,7 @@ pub enum Noise {
     /// u = 0.5: the same latents each time, and the safest ones to decode.
     #[default]
     Midpoint,
-    /// u uniform in [0, 1), as in training; needed for likelihoods.
+    /// u uniform in [0, 1), a multiple of 2⁻¹⁶, as in training; needed for likelihoods.
     Uniform {
         /// Seed; the noise of image i of a batch depends on the seed and on i alone.
         seed: u64,

@@ -1,4 +1,4 @@
-//! The bundles in `bundle/` and `conditional-bundle/`: random models, frozen by glow-export. After a
+//! The bundles in `models/tests`, `bundle` and `conditional-bundle`: random models, frozen by glow-export. After a
 //! change of the format, make them again with
 //!
 //! ```text

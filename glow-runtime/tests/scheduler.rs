@@ -7,6 +7,7 @@ use glow_runtime::{
     SchedulerOptions, ScoreOptions, Ticket,
 };
 use ndarray::Array4;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -216,6 +217,21 @@ fn a_default_deadline_is_that_of_all_jobs() {
     assert!(matches!(late.wait(), Err(Error::Deadline)));
     gated.finish();
     assert!(own.wait().is_ok());
+}
+
+#[test]
+fn a_listener_that_panics_leaves_nobody_waiting() {
+    let first = AtomicBool::new(true);
+    let options = SchedulerOptions::new().max_batch(4).on_batch(move |_| {
+        assert!(!first.swap(false, Ordering::Relaxed), "a listener of this test, on purpose");
+    });
+    let scheduler = scheduler(options);
+    let failed = scheduler.submit(sample(9, 1)).unwrap().wait();
+    assert!(matches!(failed, Err(Error::Run { graph: GraphKind::Decoder, .. })), "{failed:?}");
+    assert!(scheduler.submit(sample(9, 1)).unwrap().wait().is_ok());
+    assert!(scheduler.drain(LONG));
+    let counters = decoder(&scheduler);
+    assert_eq!((counters.failed, counters.completed, counters.running), (1, 1, 0));
 }
 
 /// Many threads, of which some lose patience: what is given is right, and what is counted adds up.

@@ -9,6 +9,7 @@ const TRAIN_EXAMPLE: &str = "Examples:
   glow-train --preset lsun64 --data lsun:lsun/bedroom --out runs/bedroom
   glow-train --data images:photos --height 64 --width 64 --levels 4 --n-bits 5 --out runs/photos
   glow-train --data images:photos --preset smoke --out runs/try --train-for \"2 min\"
+  glow-train --init-from faces.glow --data images:photos --lr 0.0002 --out runs/fine
   glow-train --out runs/photos --resume --train-for \"20000 steps\"
 
 Durations are \"500 steps\", \"50000 images\", \"10 epochs\", \"3.5 min\", \"2 h\" or \"5 %\" of the run.";
@@ -44,6 +45,17 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .conflicts_with("resume")
                 .help("Start from a TOML file such as a run's config.toml"),
+        )
+        .arg(
+            Arg::new("init_from")
+                .long("init-from")
+                .value_name("CHECKPOINT_OR_BUNDLE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("resume")
+                .help(
+                    "Start a new run from the weights of a model that exists: a run's folder, a checkpoint or an \
+                     exported bundle; the architecture is the model's",
+                ),
         )
         .arg(
             Arg::new("out")

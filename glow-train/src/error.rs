@@ -1,7 +1,8 @@
 //! What can go wrong in a run.
 use crate::device::DeviceError;
+use crate::flow::MissingLabels;
 use glow_data::DataError;
-use glow_models::{Architecture, CheckpointError, Config, ConfigError};
+use glow_models::{Architecture, CheckpointError, Config, ConfigError, PretrainedError};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -22,6 +23,12 @@ pub enum TrainError {
     /// A checkpoint cannot be used.
     #[error("cannot go on from the checkpoint")]
     Checkpoint(#[from] CheckpointError),
+    /// A batch without labels reached a model with classes.
+    #[error(transparent)]
+    Labels(#[from] MissingLabels),
+    /// A run cannot start from these weights.
+    #[error("cannot start from the weights asked for")]
+    Pretrained(#[from] PretrainedError),
     /// A file of the run cannot be written.
     #[error("cannot write {path}; what was saved before still stands")]
     Write {
@@ -50,6 +57,39 @@ pub enum TrainError {
     #[error("{path} already holds a run: go on with it by --resume, or choose another --out")]
     RunExists {
         /// The folder.
+        path: PathBuf,
+    },
+    /// Another process trains in the folder.
+    #[error(
+        "{path} is in use: {} trains there; let it end or stop it (it saves what it has at Ctrl-C or SIGTERM), or \
+         choose another --out",
+        if holder.is_empty() { "another process" } else { holder }
+    )]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// Which process of which machine, if it is known.
+        holder: String,
+    },
+    /// A batch does not hold what the model asks for.
+    #[error("a batch of images does not fit the model: {problem}")]
+    Batch {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// libtorch refused an operation: memory ran out, above all.
+    #[error("{doing} failed{}: {message}", remedy(message))]
+    Torch {
+        /// What was being done.
+        doing: &'static str,
+        /// What libtorch said.
+        message: String,
+    },
+    /// An error in the middle of an update left parameters of which some are from before the step and some
+    /// from after it.
+    #[error("{path} is not written, as a step was half taken; the checkpoint before stands")]
+    HalfStep {
+        /// The checkpoint.
         path: PathBuf,
     },
     /// The checkpoint is of another architecture.
@@ -88,6 +128,16 @@ pub enum TrainError {
         /// was not.
         layer: String,
     },
+}
+
+/// What to do about an error of libtorch.
+fn remedy(message: &str) -> &'static str {
+    if crate::torch::is_out_of_memory(message) {
+        " for want of memory (lower --batch-size, --init-batch or --hidden, or train with --memory reversible and \
+         --precision bf16)"
+    } else {
+        ""
+    }
 }
 
 /// The hyperparameters in which two architectures differ.

@@ -3,10 +3,10 @@
 //! An event file is a TFRecord file of `tensorflow.Event` messages; the few fields used here are declared
 //! by their numbers in TensorFlow's `event.proto` and `summary.proto`.
 use crate::error::TrainError;
+use crate::metrics::append;
 use glow_data::tfrecord;
 use prost::Message;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,7 +61,7 @@ struct SessionLog {
     status: i32,
 }
 
-/// The event file of one process; a run that is gone on with has several, which TensorBoard joins.
+/// The event file of one process; a run that was resumed has several, which TensorBoard joins.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
@@ -74,8 +74,7 @@ impl EventFile {
     /// # Errors
     /// It cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<Self, TrainError> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+        let host = crate::run::host();
         let name = format!("events.out.tfevents.{:010}.{host}.{}", now() as u64, std::process::id());
         let path = folder.join(name);
         let file = OpenOptions::new()
@@ -134,7 +133,8 @@ impl EventFile {
 
     fn write(&mut self, event: Event) -> Result<(), TrainError> {
         let record = tfrecord::record(&Event { wall_time: now(), ..event }.encode_to_vec());
-        self.file.write_all(&record).map_err(|source| TrainError::Write { path: self.path.clone(), source })
+        append(&mut self.file, &record)
+            .map_err(|source| TrainError::Write { path: self.path.clone(), source })
     }
 }
 

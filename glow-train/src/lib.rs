@@ -3,24 +3,29 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`flow`] | the model: every layer in both directions, with its log-determinant |
-//! | [`trainer`] | one model in training: a step, a validation, a checkpoint |
-//! | [`run`] | the loop over a run's folder |
+//! | [`trainer`] | one model in training: a step, a checkpoint |
+//! | [`evaluate`], [`sample`] | bits/dim on a data set, images drawn from a model: neither needs a trainer |
+//! | [`run`] | the loop over a run's folder: what is due when, and what stays when it ends |
 //! | [`metrics`], [`events`] | what a run notes: JSON lines, and TensorBoard's files |
 //! | [`device`] | CPU or CUDA, chosen at run time |
 //! | [`distributed`] | several processes that train one model |
 //!
 //! Images come from the crate `glow_data`.
 //!
-//! The program `glow-train` is a thin shell over [`run::train`] and [`run::evaluate`].
+//! The program `glow-train` is a thin shell over [`run::train`] and [`evaluate::evaluate`].
 pub mod device;
 pub mod distributed;
 mod error;
+pub mod evaluate;
 pub mod events;
 pub mod flow;
+mod input;
 pub mod metrics;
 pub mod optimizer;
 mod progress;
 pub mod run;
+pub mod sample;
+mod torch;
 pub mod trainer;
 
 pub use error::TrainError;

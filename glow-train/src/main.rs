@@ -3,10 +3,12 @@ mod cli;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use glow_models::{Checkpoint, Config, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
+use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
-use glow_train::run::{self, Outcome, RunFolder};
-use glow_train::{TrainError, Trainer};
+use glow_train::evaluate::{Evaluation, Score, evaluate};
+use glow_train::run::{self, Outcome, RunFolder, Start};
+use glow_train::trainer::load_glow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,6 +51,10 @@ fn device(matches: &ArgMatches) -> Result<tch::Device> {
 fn train(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let resume = matches.get_flag("resume");
+    let pretrained = match matches.get_one::<PathBuf>("init_from") {
+        Some(path) => Some(Pretrained::open(path).map_err(TrainError::from)?),
+        None => None,
+    };
     let mut config = if resume {
         let latest = RunFolder::new(&out).latest();
         Checkpoint::open(&latest).map_err(TrainError::from)?.meta().config.clone()
@@ -57,12 +63,18 @@ fn train(matches: &ArgMatches) -> Result<()> {
     } else if let Some(file) = matches.get_one::<PathBuf>("config") {
         Config::load(file)?
     } else {
-        Config::default()
+        let model = pretrained.as_ref().map(|pretrained| pretrained.architecture().clone());
+        Config { model: model.unwrap_or_default(), ..Config::default() }
     };
     for (name, value) in cli::overrides(matches) {
         config.set(name, value).map_err(usage)?;
     }
     config.validate().map_err(usage)?;
+    if let Some(pretrained) = &pretrained
+        && pretrained.fits(&config.model)
+    {
+        config.model = pretrained.architecture().clone();
+    }
     if config.data.data.is_empty() {
         return Err(
             UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
@@ -71,7 +83,12 @@ fn train(matches: &ArgMatches) -> Result<()> {
     device::set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c()?;
-    let outcome = run::train(config, &out, resume, device, &stop)?;
+    let start = match pretrained {
+        Some(pretrained) => Start::From(Box::new(pretrained)),
+        None if resume => Start::Resume,
+        None => Start::Fresh,
+    };
+    let outcome = run::train(config, &out, start, device, &stop)?;
     report(&outcome, &out.display().to_string());
     Ok(())
 }
@@ -103,14 +120,13 @@ fn report(outcome: &Outcome, out: &str) {
         eprintln!("{} images of the data set could not be used and were skipped", outcome.skipped_images);
     }
     if outcome.stopped {
-        println!("stopped at step {}; go on with: glow-train --out {out} --resume", outcome.step);
+        println!("stopped at step {}; resume it by: glow-train --out {out} --resume", outcome.step);
         return;
     }
-    if let (Some(before), Some(after)) = (outcome.before, outcome.after) {
-        println!(
-            "held-out bits/dim: {:.4} before, {:.4} after {} steps",
-            before.bits_per_dim, after.bits_per_dim, outcome.step
-        );
+    let bits = |score: Score| format!("{:.4}", score.bits_per_dim);
+    if let Some(after) = outcome.after.map(bits) {
+        let before = outcome.before.map_or_else(String::new, |before| format!("{} before, ", bits(before)));
+        println!("held-out bits/dim: {before}{after} after {} steps", outcome.step);
     }
     if let Some(best) = outcome.best_bits_per_dim {
         println!("best: {best:.4} bits/dim, in {out}/checkpoints/best.safetensors");
@@ -130,8 +146,18 @@ fn eval(matches: &ArgMatches) -> Result<()> {
     let splits = run::open_data(&config)?;
     let dataset = if text("split") == "train" { splits.train } else { splits.validation };
     let n_bits = config.model.n_bits;
-    let trainer = Trainer::resume(&checkpoint, config, device(matches)?)?;
-    let score = run::evaluate(&trainer, dataset, weights, images, draws)?;
+    device::set_cuda_precision(glow_models::NetworkPrecision::Fp32);
+    let device = device(matches)?;
+    let glow = load_glow(&checkpoint, weights, device)?;
+    let how = Evaluation {
+        images,
+        draws,
+        batch_size: config.training.images_per_step(config.model.height, config.model.width),
+        seed: config.training.seed,
+        device,
+    };
+    // Ctrl-C ends the program: there is nothing to save.
+    let score = evaluate(&glow, dataset, &how, &AtomicBool::new(false))?.expect("it was not stopped");
     println!(
         "{:.4} bits/dim at {n_bits} bits, 95 % interval ± {:.4}, {} images, {draws} draws each",
         score.bits_per_dim,

@@ -29,6 +29,9 @@ pub struct Metrics {
     /// Standard error of a validation's mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
+    /// Images of a validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<usize>,
     /// Bits a colour channel, without which bits/dim mean nothing.
     pub n_bits: u32,
     /// Learning rate.
@@ -60,7 +63,7 @@ pub struct Metrics {
 impl Metrics {
     /// The numbers of this line that are worth drawing over steps, named SPLIT/FIELD.
     pub fn scalars(&self) -> Vec<(String, f64)> {
-        const COORDINATES: [&str; 4] = ["step", "images_seen", "n_bits", "temperature"];
+        const COORDINATES: [&str; 5] = ["step", "images_seen", "n_bits", "temperature", "images"];
         let line = serde_json::to_value(self).expect("metrics are plain numbers and text");
         let mut scalars = Vec::new();
         for (name, value) in line.as_object().into_iter().flatten() {
@@ -111,11 +114,16 @@ impl MetricsFile {
         Ok(Self { path: path.into(), file, noted })
     }
 
-    /// Appends a line, unless the run that is gone on with has noted one of the same step, split and file.
+    /// The lines of the step that a run goes on from.
+    pub fn noted(&self) -> &[serde_json::Value] {
+        &self.noted
+    }
+
+    /// Appends a line, unless the run that is resumed has noted one of the same step, split and file.
     /// Whether it was appended.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The line cannot be written; nothing of it stays, and the next one may be tried.
     pub fn append(&mut self, metrics: &Metrics) -> Result<bool, TrainError> {
         let line = serde_json::to_value(metrics).expect("metrics are plain numbers and text");
         let same = |noted: &serde_json::Value| {
@@ -126,11 +134,18 @@ impl MetricsFile {
         }
         let mut line = serde_json::to_string(metrics).expect("metrics are plain numbers and text");
         line.push('\n');
-        self.file
-            .write_all(line.as_bytes())
+        append(&mut self.file, line.as_bytes())
             .map_err(|source| TrainError::Write { path: self.path.clone(), source })?;
         Ok(true)
     }
+}
+
+/// Appends bytes to a file, all or none of them.
+pub(crate) fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let end = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| {
+        let _ = file.set_len(end);
+    })
 }
 
 /// The step of a line; a half-written one counts as the last of all, and is dropped.

@@ -163,7 +163,8 @@ impl Optimizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Glow, LossWeights, dequantize};
+    use crate::flow::{Glow, LossWeights, dequantize, uniform_noise};
+    use glow_models::random::Purpose;
     use glow_models::{Architecture, Memory};
     use tch::Device;
 
@@ -201,14 +202,21 @@ mod tests {
             let mut average = values(&averages.flat());
             parameters.require_grad();
             for step in 1..=3 {
-                let images = Tensor::randint_low(0, 256, [2, 8, 8, 3], (Kind::Uint8, Device::Cpu));
-                let x = dequantize(&architecture, &images, &Tensor::rand([2, 8, 8, 3], tch::kind::FLOAT_CPU));
-                let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };
-                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                let noise =
+                    |image| uniform_noise(&architecture, 2, 0, Purpose::TrainingNoise, 2 * step + image);
+                let images = (noise(1000) * 256).to_kind(Kind::Uint8);
+                let x = dequantize(&architecture, &images, &noise(0));
+                let gradient = |x: &Tensor| {
+                    let mut gradients = Gradients::zeros(&parameters);
+                    let weights = LossWeights { log_prob: -1e-2, label_bits: 0.0 };
+                    glow.gradient_into(x, None, weights, Memory::Autograd, &mut gradients).unwrap();
+                    gradients
+                };
+                let gradients = gradient(&x);
                 let g = values(&gradients.flat());
                 // What is not taken leaves nothing behind.
                 optimizer.step(Gradient::from(&gradients), step, 0.1, &Tensor::from(0.0f32));
-                let gradients = glow.gradient(&x, None, weights, Memory::Autograd).1;
+                let gradients = gradient(&x);
                 optimizer.step(Gradient::from(&gradients), step, 1e-3, &Tensor::from(0.5f32));
                 let cap = (1.0 + step as f64) / (10.0 + step as f64);
                 let polyak = if polyak_warmup { rates.polyak.min(cap) } else { rates.polyak };

@@ -17,15 +17,33 @@ pub enum Permutation {
     InvconvPlain,
 }
 
+impl Permutation {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Reverse, Self::Shuffle, Self::Invconv, Self::InvconvPlain];
+}
+
 /// How a coupling layer changes the second half of the channels (paper, table 1 and section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Coupling {
     /// z2 ← z2 + shift.
     Additive,
-    /// z2 ← (z2 + shift) · sigmoid(raw + 2).
+    /// z2 ← (z2 + shift) · sigmoid(raw + 2), see [`RAW_SCALE_OFFSET`].
     Affine,
 }
+
+impl Coupling {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Additive, Self::Affine];
+}
+
+/// Every stored log scale counts this many times, which raises its learning rate (published code): a
+/// scale is exp(3·logs).
+pub const LOGSCALE_FACTOR: f64 = 3.0;
+
+/// Added to the raw scale of an affine coupling: the layer starts near the identity, sigmoid(2) ≈ 0.88
+/// (published code).
+pub const RAW_SCALE_OFFSET: f64 = 2.0;
 
 hyperparameters! {
     /// The hyperparameters that fix what a model computes (paper, section 3 and table 4).
@@ -183,6 +201,24 @@ mod tests {
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");
         }
         Architecture::default().validate().unwrap();
+    }
+
+    /// The matches have no wildcard: a new kind does not compile until it is counted here, and fails until
+    /// `ALL` has it.
+    #[test]
+    fn all_lists_every_kind_once() {
+        let place = |permutation| match permutation {
+            Permutation::Reverse => 0,
+            Permutation::Shuffle => 1,
+            Permutation::Invconv => 2,
+            Permutation::InvconvPlain => 3,
+        };
+        assert_eq!(Permutation::ALL.map(place), [0, 1, 2, 3]);
+        let place = |coupling| match coupling {
+            Coupling::Additive => 0,
+            Coupling::Affine => 1,
+        };
+        assert_eq!(Coupling::ALL.map(place), [0, 1]);
     }
 
     #[test]

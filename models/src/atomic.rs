@@ -38,6 +38,33 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     Ok(())
 }
 
+/// Gives the file `from` a second name `to`, in place of what is there: a hard link, which costs no space and no
+/// time, or a copy where the file system has none. For files that are replaced and never written into, as those
+/// of [`write_atomically`] are.
+///
+/// # Errors
+/// Whatever linking, copying or renaming gives; what was at `to` then stands.
+pub fn link_atomically(from: &Path, to: &Path) -> io::Result<()> {
+    let folder = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    let Ok(link) = builder.make_in(folder, |path| std::fs::hard_link(from, path)) else {
+        let mut source = File::open(from)?;
+        return write_atomically(to, |out| io::copy(&mut source, out).map(|_| ()));
+    };
+    let temporary = link.path().to_path_buf();
+    link.persist(to).map_err(|error| error.error)?;
+    // To rename a file to another name of itself does nothing.
+    let _ = std::fs::remove_file(temporary);
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
 /// Removes what kills in the middle of [`write_atomically`] have left in a folder, whose files no other process
 /// may be writing. What cannot be removed stays, as it does no harm.
 pub fn remove_partial_files(folder: &Path) {
@@ -77,5 +104,22 @@ mod tests {
         remove_partial_files(folder.path());
         assert!(!folder.path().join(".glow-x1y2z3.part").exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_link_keeps_what_it_was_made_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let [latest, best] = ["latest", "best"].map(|name| folder.path().join(name));
+        assert!(link_atomically(&latest, &best).is_err(), "there is nothing to link to");
+        for content in ["one", "two"] {
+            write_atomically(&latest, |out| out.write_all(content.as_bytes())).unwrap();
+            // Twice: the second link is of a file to itself.
+            for _ in 0..2 {
+                link_atomically(&latest, &best).unwrap();
+            }
+            write_atomically(&latest, |out| out.write_all(b"later")).unwrap();
+            assert_eq!(std::fs::read_to_string(&best).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
     }
 }

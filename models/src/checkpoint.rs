@@ -10,7 +10,10 @@
 //!
 //! A checkpoint without the optimiser's groups (imported, thawed, shipped) can be exported, and a new run can
 //! start from it; it cannot be resumed exactly.
-use crate::{Config, ConfigError, Parameter, Role, TensorFile, TensorFileError, TensorSpec, stream_tensors};
+use crate::{
+    Config, ConfigError, Parameter, Role, TensorFile, TensorFileError, TensorSpec, link_atomically,
+    stream_tensors,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -22,6 +25,8 @@ const FORMAT: &str = "glow-checkpoint";
 const VERSION: &str = "2";
 /// The versions that are read.
 const READ_VERSIONS: [&str; 2] = ["1", VERSION];
+const EXTENSION: &str = "safetensors";
+const STEP_PREFIX: &str = "step-";
 const FORMAT_KEY: &str = "format";
 const VERSION_KEY: &str = "version";
 const META_KEY: &str = "glow";
@@ -171,9 +176,36 @@ pub fn find_checkpoint(path: &Path) -> Result<PathBuf, CheckpointError> {
     }
     ["best", "latest"]
         .iter()
-        .map(|name| path.join("checkpoints").join(name).with_extension("safetensors"))
+        .map(|name| path.join("checkpoints").join(name).with_extension(EXTENSION))
         .find(|file| file.is_file())
         .ok_or_else(|| CheckpointError::NoneInRun { path: path.into() })
+}
+
+/// Keeps the checkpoint `latest`, of this step, as `step-00001000.safetensors` beside it, and removes such files
+/// of earlier steps but for the newest: `keep` of them stay, this one included. Costs no space until `latest` is
+/// replaced, see [`link_atomically`].
+///
+/// # Errors
+/// Whatever linking or removing gives.
+pub fn keep_checkpoint(latest: &Path, step: u64, keep: usize) -> io::Result<()> {
+    let folder = latest.parent().unwrap_or(Path::new(""));
+    link_atomically(latest, &folder.join(format!("{STEP_PREFIX}{step:08}.{EXTENSION}")))?;
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(listed)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name
+            .and_then(|name| name.strip_prefix(STEP_PREFIX)?.strip_suffix(EXTENSION)?.strip_suffix('.'))
+            .and_then(|digits| digits.parse::<u64>().ok());
+        // Later steps are those of a run that was set back; they are not this one's to remove.
+        if let Some(number) = number.filter(|&number| number <= step) {
+            kept.push((number, path));
+        }
+    }
+    kept.sort();
+    let old = kept.len().saturating_sub(keep.max(1));
+    kept.into_iter().take(old).try_for_each(|(_, path)| std::fs::remove_file(path))
 }
 
 impl Checkpoint {
@@ -522,6 +554,55 @@ mod tests {
             let file = folder.join(name).with_extension("safetensors");
             std::fs::write(&file, "").unwrap();
             assert_eq!(find_checkpoint(run.path()).unwrap(), file);
+        }
+    }
+
+    #[test]
+    fn the_last_few_checkpoints_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let latest = folder.path().join("latest.safetensors");
+        for name in
+            ["best.safetensors", "step-x.safetensors", "step-00000001.txt", "step-00000099.safetensors"]
+        {
+            std::fs::write(folder.path().join(name), "other").unwrap();
+        }
+        for step in [1, 2, 10, 11] {
+            write_atomically(&latest, |out| write!(out, "{step}")).unwrap();
+            keep_checkpoint(&latest, step, 3).unwrap();
+            keep_checkpoint(&latest, step, 3).unwrap();
+        }
+        for (step, there) in [(1, false), (2, true), (10, true), (11, true), (99, true)] {
+            let path = folder.path().join(format!("step-{step:08}.safetensors"));
+            assert_eq!(path.exists(), there, "{step}");
+            if there && step < 99 {
+                assert_eq!(std::fs::read_to_string(path).unwrap(), step.to_string());
+            }
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 8, "others are left alone");
+    }
+
+    /// What the fuzz target `checkpoint` looks for, on a few thousand files.
+    #[test]
+    fn damaged_bytes_are_refused_or_read_and_never_panic() {
+        let whole = written(&tiny(), &Group::WEIGHTS);
+        let header = whole.len().min(20_000);
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..3000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                bytes[random(header)] = random(256) as u8;
+            }
+            if random(4) == 0 {
+                bytes.truncate(random(whole.len()));
+            }
+            let Ok(checkpoint) = Checkpoint::from_bytes(bytes, Path::new("damaged")) else { continue };
+            for parameter in checkpoint.meta().config.model.parameters() {
+                checkpoint.bytes(Group::Params, &parameter.name).expect("a checked checkpoint has it");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a Glow *is*, without any tensor library: hyperparameters, latent shapes, parameter names and
-//! shapes, the checkpoint and bundle formats and their validation, and the paper's presets.
+//! shapes, the checkpoint and bundle formats and their validation, the paper's presets, and the random
+//! streams.
 //!
 //! Glow is the flow of Kingma & Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions"
 //! (2018). `glow-train`, `glow-export` and `glow-runtime` all take their facts about it from here, so
@@ -28,28 +29,33 @@ mod parameter_values;
 mod parameters;
 mod plan;
 mod presets;
+mod pretrained;
 pub mod protobuf;
+pub mod random;
 mod tensor_file;
 mod tensors;
 mod thaw;
 mod training;
 
-pub use architecture::{Architecture, ArchitectureError, Coupling, Permutation};
-pub use atomic::{remove_partial_files, write_atomically};
+pub use architecture::{
+    Architecture, ArchitectureError, Coupling, LOGSCALE_FACTOR, Permutation, RAW_SCALE_OFFSET,
+};
+pub use atomic::{link_atomically, remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry,
     LargestActivation, MANIFEST_FILE, Manifest, Numerics, Precision, Provenance, WEIGHTS_FILE, Weights,
     check_graph,
 };
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};
 pub use duration::{Duration, DurationError};
 pub use fields::Field;
 pub use latent::{LatentShape, LevelShape};
 pub use parameter_values::{ParameterValues, Values, ValuesError};
-pub use parameters::{Dtype, Parameter, Role};
+pub use parameters::{Dtype, Init, Parameter, Role, RotationPart};
 pub use plan::{Interval, Plan};
 pub use presets::preset_names;
+pub use pretrained::{Pretrained, PretrainedError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
 pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,

@@ -18,7 +18,7 @@
 //! | `top.edge` | \[2C, 1, 3, 3\] | its response to the border channel (its other weights meet only zeros) |
 //! | `top.label.{weight,bias,logs}` | \[2C, classes\], \[2C\], \[2C\] | class-conditional top prior: (weight·onehot + bias) · exp(3·logs) |
 //! | `classifier.{weight,bias,logs}` | \[classes, C\], \[classes\], \[classes\] | class-conditional: classifier on the spatial mean of the top z |
-use crate::{Architecture, Permutation};
+use crate::{Architecture, LevelShape, Permutation};
 
 /// Element type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,41 @@ pub enum Role {
     Fixed,
 }
 
+/// How a parameter begins, before the actnorms are initialised from data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Drawn from N(0, σ²) with this standard deviation σ.
+    Normal(f64),
+    /// All zeros.
+    Zeros,
+    /// A random rotation W, or one factor of it. The parameters of a layer are parts of the same W.
+    Rotation(RotationPart),
+    /// A random permutation of 0 … n − 1.
+    Shuffle,
+}
+
+/// What of a rotation W = P·L·(U + diag(sign_s·exp(log_s))) a parameter holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotationPart {
+    /// W itself, \[C, C\].
+    Matrix,
+    /// L without its diagonal of ones, \[C, C\], strictly lower triangular.
+    Lower,
+    /// U, \[C, C\], strictly upper triangular.
+    Upper,
+    /// log|s|, \[C\].
+    LogS,
+    /// The sign of s, \[C\].
+    SignS,
+    /// P, \[C\], as (P·M)\[i\] = M\[rows\[i\]\].
+    Rows,
+}
+
+/// Standard deviation of the initial weights of ordinary convolutions (published code).
+const WEIGHT_STD: f64 = 0.05;
+
 /// One parameter of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// Name in a checkpoint, without the group's prefix.
     pub name: String,
@@ -58,6 +91,21 @@ pub struct Parameter {
     pub dtype: Dtype,
     /// Trained or fixed.
     pub role: Role,
+    /// How it begins.
+    pub init: Init,
+}
+
+impl Parameter {
+    /// Name of the layer that it belongs to: its own without the last part.
+    pub fn layer(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(layer, _)| layer)
+    }
+
+    /// Numbers in it.
+    fn count(&self) -> u64 {
+        let product = |product: u64, &n: &usize| product.checked_mul(n as u64);
+        self.shape.iter().try_fold(1, product).unwrap_or(u64::MAX)
+    }
 }
 
 impl Architecture {
@@ -69,63 +117,68 @@ impl Architecture {
     /// Every parameter, level by level, step by step.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut list = List(Vec::new());
-        for (level, shape) in self.level_shapes().iter().enumerate() {
+        let shapes = self.level_shapes();
+        for (level, shape) in shapes.iter().enumerate() {
             for step in 0..self.depth {
                 self.step_parameters(&mut list, &Self::step_name(level, step), shape.channels);
             }
-            if shape.splits {
-                let (half, name) = (shape.channels / 2, format!("level{level}.split"));
-                list.zeros_conv(&name, shape.channels, self.conv_inputs(half));
-            }
+            self.split_parameters(&mut list, level, shape);
         }
-        let top = self.level_shapes().last().map_or(0, |level| level.channels);
-        if self.learn_top {
-            list.trained("top.bias", &[2 * top]);
-            list.trained("top.logs", &[2 * top]);
-            if self.edge_bias {
-                list.trained("top.edge", &[2 * top, 1, 3, 3]);
-            }
-        }
-        if self.classes > 0 {
-            for (name, outputs, inputs) in
-                [("top.label", 2 * top, self.classes), ("classifier", self.classes, top)]
-            {
-                list.trained(&format!("{name}.weight"), &[outputs, inputs]);
-                list.trained(&format!("{name}.bias"), &[outputs]);
-                list.trained(&format!("{name}.logs"), &[outputs]);
-            }
-        }
+        self.top_parameters(&mut list, shapes.last());
         list.0
     }
 
     fn step_parameters(&self, list: &mut List, step: &str, channels: usize) {
         let (half, hidden) = (channels / 2, self.hidden);
-        list.actnorm(&format!("{step}.actnorm"), channels);
-        let permutation = format!("{step}.permutation");
-        match self.permutation {
-            Permutation::Reverse => {}
-            Permutation::Shuffle => list.fixed(&format!("{permutation}.indices"), &[channels], Dtype::I64),
-            Permutation::Invconv => {
-                list.trained(&format!("{permutation}.lower"), &[channels, channels]);
-                list.trained(&format!("{permutation}.upper"), &[channels, channels]);
-                list.trained(&format!("{permutation}.log_s"), &[channels]);
-                list.fixed(&format!("{permutation}.sign_s"), &[channels], Dtype::F32);
-                list.fixed(&format!("{permutation}.rows"), &[channels], Dtype::I64);
-            }
-            Permutation::InvconvPlain => {
-                list.trained(&format!("{permutation}.weight"), &[channels, channels])
+        list.affine(&format!("{step}.actnorm"), channels);
+        list.permutation(&format!("{step}.permutation"), self.permutation, channels);
+        let coupling = format!("{step}.coupling");
+        let normal = Init::Normal(WEIGHT_STD);
+        list.trained(format!("{coupling}.conv1.weight"), &[hidden, self.conv_inputs(half), 3, 3], normal);
+        list.affine(&format!("{coupling}.conv1.actnorm"), hidden);
+        list.trained(format!("{coupling}.conv2.weight"), &[hidden, hidden, 1, 1], normal);
+        list.affine(&format!("{coupling}.conv2.actnorm"), hidden);
+        let (outputs, inputs) = (self.coupling_outputs(channels), self.conv_inputs(hidden));
+        list.zeros(&format!("{coupling}.conv3"), &[outputs, inputs, 3, 3]);
+    }
+
+    fn split_parameters(&self, list: &mut List, level: usize, shape: &LevelShape) {
+        if shape.splits {
+            let inputs = self.conv_inputs(shape.channels / 2);
+            list.zeros(&format!("level{level}.split"), &[shape.channels, inputs, 3, 3]);
+        }
+    }
+
+    fn top_parameters(&self, list: &mut List, top: Option<&LevelShape>) {
+        let channels = top.map_or(0, |level| level.channels);
+        if self.learn_top {
+            list.affine("top", 2 * channels);
+            if self.edge_bias {
+                list.trained("top.edge".into(), &[2 * channels, 1, 3, 3], Init::Zeros);
             }
         }
-        let coupling = format!("{step}.coupling");
-        list.trained(&format!("{coupling}.conv1.weight"), &[hidden, self.conv_inputs(half), 3, 3]);
-        list.actnorm(&format!("{coupling}.conv1.actnorm"), hidden);
-        list.trained(&format!("{coupling}.conv2.weight"), &[hidden, hidden, 1, 1]);
-        list.actnorm(&format!("{coupling}.conv2.actnorm"), hidden);
-        list.zeros_conv(
-            &format!("{coupling}.conv3"),
-            self.coupling_outputs(channels),
-            self.conv_inputs(hidden),
-        );
+        if self.classes > 0 {
+            list.zeros("top.label", &[2 * channels, self.classes]);
+            list.zeros("classifier", &[self.classes, channels]);
+        }
+    }
+
+    /// Numbers in all parameters together, without allocating anything of their size.
+    pub fn parameter_count(&self) -> u64 {
+        let count = |fill: &dyn Fn(&mut List)| {
+            let mut list = List(Vec::new());
+            fill(&mut list);
+            list.0.iter().map(Parameter::count).fold(0, u64::saturating_add)
+        };
+        let shapes = self.level_shapes();
+        let levels = shapes.iter().enumerate().map(|(level, shape)| {
+            // The steps of a level are alike.
+            let step = count(&|list| self.step_parameters(list, "", shape.channels));
+            let split = count(&|list| self.split_parameters(list, level, shape));
+            step.saturating_mul(self.depth as u64).saturating_add(split)
+        });
+        let top = count(&|list| self.top_parameters(list, shapes.last()));
+        levels.fold(top, u64::saturating_add)
     }
 
     /// Multiply-adds of one image through the flow in one direction: convolutions and channel mixing.
@@ -145,59 +198,49 @@ impl Architecture {
         });
         levels.fold(0, u64::saturating_add)
     }
-
-    /// Numbers in all parameters together, without allocating anything of their size.
-    pub fn parameter_count(&self) -> u64 {
-        // One step of each level stands for all: the list itself may be long for an absurd depth.
-        let shallow = Self { depth: 1, ..self.clone() };
-        let count = |parameter: &Parameter| {
-            parameter
-                .shape
-                .iter()
-                .try_fold(1u64, |product, &n| product.checked_mul(n as u64))
-                .unwrap_or(u64::MAX)
-        };
-        shallow
-            .parameters()
-            .iter()
-            .map(
-                |p| {
-                    if p.name.contains(".step") {
-                        count(p).saturating_mul(self.depth as u64)
-                    } else {
-                        count(p)
-                    }
-                },
-            )
-            .fold(0, u64::saturating_add)
-    }
 }
 
 struct List(Vec<Parameter>);
 
 impl List {
-    fn trained(&mut self, name: &str, shape: &[usize]) {
-        self.0.push(Parameter {
-            name: name.into(),
-            shape: shape.into(),
-            dtype: Dtype::F32,
-            role: Role::Trained,
-        });
+    fn trained(&mut self, name: String, shape: &[usize], init: Init) {
+        let (dtype, role) = (Dtype::F32, Role::Trained);
+        self.0.push(Parameter { name, shape: shape.into(), dtype, role, init });
     }
 
-    fn fixed(&mut self, name: &str, shape: &[usize], dtype: Dtype) {
-        self.0.push(Parameter { name: name.into(), shape: shape.into(), dtype, role: Role::Fixed });
+    fn fixed(&mut self, name: String, shape: &[usize], dtype: Dtype, init: Init) {
+        self.0.push(Parameter { name, shape: shape.into(), dtype, role: Role::Fixed, init });
     }
 
-    fn actnorm(&mut self, name: &str, channels: usize) {
-        self.trained(&format!("{name}.bias"), &[channels]);
-        self.trained(&format!("{name}.logs"), &[channels]);
+    /// Bias and log scale behind a layer: y = (x + bias) · exp(3·logs).
+    fn affine(&mut self, name: &str, channels: usize) {
+        self.trained(format!("{name}.bias"), &[channels], Init::Zeros);
+        self.trained(format!("{name}.logs"), &[channels], Init::Zeros);
     }
 
-    fn zeros_conv(&mut self, name: &str, outputs: usize, inputs: usize) {
-        self.trained(&format!("{name}.weight"), &[outputs, inputs, 3, 3]);
-        self.trained(&format!("{name}.bias"), &[outputs]);
-        self.trained(&format!("{name}.logs"), &[outputs]);
+    /// A convolution or matrix [outputs, …] that starts at zero, with bias and log scale behind it.
+    fn zeros(&mut self, name: &str, shape: &[usize]) {
+        self.trained(format!("{name}.weight"), shape, Init::Zeros);
+        self.affine(name, shape[0]);
+    }
+
+    fn permutation(&mut self, name: &str, permutation: Permutation, channels: usize) {
+        let (vector, matrix) = ([channels], [channels, channels]);
+        let part = |part: &str| format!("{name}.{part}");
+        match permutation {
+            Permutation::Reverse => {}
+            Permutation::Shuffle => self.fixed(part("indices"), &vector, Dtype::I64, Init::Shuffle),
+            Permutation::Invconv => {
+                self.trained(part("lower"), &matrix, Init::Rotation(RotationPart::Lower));
+                self.trained(part("upper"), &matrix, Init::Rotation(RotationPart::Upper));
+                self.trained(part("log_s"), &vector, Init::Rotation(RotationPart::LogS));
+                self.fixed(part("sign_s"), &vector, Dtype::F32, Init::Rotation(RotationPart::SignS));
+                self.fixed(part("rows"), &vector, Dtype::I64, Init::Rotation(RotationPart::Rows));
+            }
+            Permutation::InvconvPlain => {
+                self.trained(part("weight"), &matrix, Init::Rotation(RotationPart::Matrix));
+            }
+        }
     }
 }
 
@@ -209,9 +252,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_count_agrees_with_the_list() {
-        for permutation in
-            [Permutation::Reverse, Permutation::Shuffle, Permutation::Invconv, Permutation::InvconvPlain]
-        {
+        for permutation in Permutation::ALL {
             for (edge_bias, classes) in [(true, 10), (false, 0)] {
                 let architecture = Architecture {
                     permutation,

@@ -126,7 +126,7 @@ pub enum Interval {
 }
 
 impl Interval {
-    /// Whether it happens after a step: `step` steps and `minutes` minutes of training are done, and
+    /// Whether it happens after a step, which there must have been: `step` steps and `minutes` minutes of training are done, and
     /// `minutes_before` were before this step. A pure function of the run's position, so that a resumed run
     /// does it at the same steps.
     pub fn is_due(self, step: u64, minutes_before: f64, minutes: f64) -> bool {
@@ -134,11 +134,14 @@ impl Interval {
             // An interval shorter than a step is one step.
             length <= 0.0 || (now / length).floor() > (before / length).floor()
         };
+        if step == 0 {
+            return false;
+        }
         match self {
             // Whole numbers exactly: the division of large ones rounds.
             Self::Steps(steps) if steps.fract() == 0.0 && steps >= 1.0 => step.is_multiple_of(steps as u64),
-            Self::Steps(steps) => step > 0 && reaches(steps, (step - 1) as f64, step as f64),
-            Self::Minutes(length) => step > 0 && reaches(length, minutes_before, minutes),
+            Self::Steps(steps) => reaches(steps, (step - 1) as f64, step as f64),
+            Self::Minutes(length) => reaches(length, minutes_before, minutes),
         }
     }
 }
@@ -221,7 +224,9 @@ mod tests {
         assert_eq!(due(Interval::Steps(3.0)).collect::<Vec<_>>(), [3, 6, 9]);
         assert_eq!(due(Interval::Steps(2.5)).collect::<Vec<_>>(), [3, 5, 8, 10]);
         assert_eq!(due(Interval::Steps(0.3)).count(), 10, "each step");
-        assert!(!Interval::Steps(2.5).is_due(0, 0.0, 0.0));
+        for interval in [Interval::Steps(2.5), Interval::Steps(2.0), Interval::Minutes(0.0)] {
+            assert!(!interval.is_due(0, 0.0, 0.0));
+        }
         let minutes = Interval::Minutes(1.5);
         assert!(minutes.is_due(1, 1.4, 1.6) && minutes.is_due(1, 2.9, 3.0) && !minutes.is_due(1, 1.6, 2.9));
     }

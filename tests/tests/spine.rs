@@ -1,7 +1,8 @@
 //! From real photographs to a frozen model and back: the trainer, the exporter and the runtime agree.
 use glow_data::{Batch, Loader, LoaderOptions, Splits};
 use glow_export::ExportOptions;
-use glow_models::{Checkpoint, Config, Precision, Weights};
+use glow_models::random::Purpose;
+use glow_models::{Architecture, Checkpoint, Config, Precision, Weights};
 use glow_runtime::Glow;
 use glow_tests::{checkout, faces, run, stdout};
 use glow_train::Trainer;
@@ -39,7 +40,7 @@ fn trained(config: Config, steps: usize) -> (Trainer, Splits) {
     let mut trainer = Trainer::new(config, splits.train.len(), Device::Cpu).unwrap();
     let mut loader =
         Loader::new(splits.train.clone(), &LoaderOptions { batch_size: 64, ..Default::default() }).unwrap();
-    trainer.initialise_actnorm(&loader.next().unwrap().unwrap());
+    trainer.initialise_actnorm(&loader.next().unwrap().unwrap()).unwrap();
     let options = LoaderOptions { batch_size: 16, ..Default::default() };
     for batch in Loader::new(splits.train.clone(), &options).unwrap().take(steps) {
         trainer.step(&batch.unwrap()).unwrap();
@@ -82,8 +83,8 @@ fn array(batch: &Batch) -> Array4<u8> {
     Array4::from_shape_vec((batch.count, 32, 32, 1), batch.images.clone()).unwrap()
 }
 
-fn noise(n: usize, seed: u64) -> (Tensor, Array4<f32>) {
-    let tensor = uniform_noise(&[n as i64, 32, 32, 1], seed);
+fn noise(model: &Architecture, n: usize, seed: u64) -> (Tensor, Array4<f32>) {
+    let tensor = uniform_noise(model, n, seed, Purpose::Noise { draw: 0 }, 0);
     let values = Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap();
     (tensor, Array4::from_shape_vec((n, 32, 32, 1), values).unwrap())
 }
@@ -97,10 +98,10 @@ fn decoding_undoes_encoding_on_trained_models() {
         let batch = Loader::sequential(splits.validation, 32, 1, 1).unwrap().next().unwrap().unwrap();
         let model = &trainer.config().model;
         let images = Tensor::from_data_size(&batch.images, &[32, 32, 32, 1], Kind::Uint8);
-        let x = dequantize(model, &images, &uniform_noise(&[32, 32, 32, 1], 1));
-        let glow = trainer.glow(Weights::Raw);
-        let encoded = tch::no_grad(|| glow.encode(&x, None));
-        let error = (glow.decode(&encoded.eps, None) - &x).abs().max().double_value(&[]);
+        let x = dequantize(model, &images, &uniform_noise(model, 32, 1, Purpose::Noise { draw: 0 }, 0));
+        let glow = trainer.glow(Weights::Raw).unwrap();
+        let encoded = tch::no_grad(|| glow.encode(&x, None)).unwrap();
+        let error = (glow.decode(&encoded.eps, None).unwrap() - &x).abs().max().double_value(&[]);
         assert!(error <= 1e-4, "{error} at {levels} levels");
     }
 }
@@ -114,9 +115,9 @@ fn the_frozen_encoder_gives_the_trainers_bits_per_dim() {
     let trainers = glow_train::flow::Glow::new(model, &parameters);
     let runtime = Glow::load(&frozen.bundle).unwrap();
     let batch = real_images(64);
-    let (noise_tensor, noise_array) = noise(64, 9);
+    let (noise_tensor, noise_array) = noise(model, 64, 9);
     let images = Tensor::from_data_size(&batch.images, &[64, 32, 32, 1], Kind::Uint8);
-    let encoded = tch::no_grad(|| trainers.encode(&dequantize(model, &images, &noise_tensor), None));
+    let encoded = tch::no_grad(|| trainers.encode(&dequantize(model, &images, &noise_tensor), None)).unwrap();
     let expected = Vec::<f64>::try_from(encoded.log_prob.to_kind(Kind::Double)).unwrap();
     let actual = runtime.encode_with(array(&batch).view(), noise_array.view(), None).unwrap();
     for (expected, actual) in expected.into_iter().zip(&actual.log_prob) {
@@ -171,7 +172,7 @@ fn python_reads_bundles_of_every_precision_and_agrees() {
 fn python_agrees(bundle: &Path, folder: &Path) {
     let runtime = Glow::load(bundle).unwrap();
     let images = array(&real_images(8));
-    let (_, noise) = noise(8, 4);
+    let (_, noise) = noise(runtime.architecture(), 8, 4);
     let encoded = runtime.encode_with(images.view(), noise.view(), None).unwrap();
     let decoded = runtime.decode(&encoded.latents, None).unwrap();
     let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.join(name), bytes).unwrap();

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         trainer.step(&batch)?;
         let seconds = start.elapsed().as_secs_f64();
-        let (bits, peak) = (trainer.report().bits_per_dim, resident("VmHWM")?);
+        let (bits, peak) = (trainer.report()?.bits_per_dim, resident("VmHWM")?);
         println!(r#"{{"seconds": {seconds}, "bits_per_dim": {bits}, "at_rest": {at_rest}, "peak": {peak}}}"#);
     }
     Ok(())

@@ -3,7 +3,7 @@ use super::{Layout, border, scale};
 use crate::ExportError;
 use crate::frozen::Frozen;
 use crate::parameters::Parameters;
-use glow_models::{Coupling, LevelShape};
+use glow_models::{Coupling, LevelShape, RAW_SCALE_OFFSET};
 use ndarray::{Array1, Array4, Axis, concatenate, s};
 
 /// Folds the network called `name` (such as `level0.step00.coupling`).
@@ -25,7 +25,7 @@ pub(super) fn fold(
     if parameters.architecture().coupling == Coupling::Affine {
         // Even channels are shift, odd ones raw scale, of which sigmoid(raw + 2) is taken.
         (weight, bias) = (deinterleave(&weight), deinterleave(&bias));
-        bias.slice_mut(s![layout.half()..]).mapv_inplace(|raw| raw + 2.0);
+        bias.slice_mut(s![layout.half()..]).mapv_inplace(|raw| raw + RAW_SCALE_OFFSET);
     }
     (weight, bias) = (-weight, -bias);
     if layout.ones == 0 {

@@ -4,7 +4,7 @@ use super::lu::Plu;
 use super::{Layout, scale};
 use crate::ExportError;
 use crate::parameters::Parameters;
-use glow_models::{Architecture, Permutation};
+use glow_models::{Architecture, LOGSCALE_FACTOR, Permutation};
 use ndarray::{Array1, Array2, Array4, Axis};
 
 /// y = encode · x + encode_bias, and back: x = decode · y + decode_bias.
@@ -40,7 +40,7 @@ impl Affine {
             encode,
             decode: inverse / &scale.insert_axis(Axis(1)),
             decode_bias: -bias,
-            log_det: 3.0 * logs.sum() + permutation.log_abs_det(),
+            log_det: LOGSCALE_FACTOR * logs.sum() + permutation.log_abs_det(),
         })
     }
 

@@ -38,7 +38,7 @@ mod prior;
 use crate::ExportError;
 use crate::frozen::Frozen;
 use crate::parameters::Parameters;
-use glow_models::Architecture;
+use glow_models::{Architecture, LOGSCALE_FACTOR};
 use ndarray::{Array1, ArrayView1};
 use std::f64::consts::PI;
 
@@ -127,7 +127,7 @@ pub(crate) fn fold(parameters: &Parameters) -> Result<Frozen, ExportError> {
     Ok(frozen)
 }
 
-/// exp(3·logs), the scale that `logs` stands for (the published code's `logscale_factor` is 3).
+/// exp(3·logs), the scale that `logs` stands for.
 fn scale(logs: ArrayView1<'_, f64>) -> Array1<f64> {
-    logs.mapv(|logs| (3.0 * logs).exp())
+    logs.mapv(|logs| (LOGSCALE_FACTOR * logs).exp())
 }

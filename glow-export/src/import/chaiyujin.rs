@@ -91,7 +91,7 @@ fn refuse(names: &Names, reason: impl Into<String>, needs: impl Into<String>) ->
 }
 
 fn architecture(tensors: &Tensors, settings: &Settings, names: &Names) -> Result<Architecture, ImportError> {
-    let channels = tensors.shape("flow.layers.1.actnorm.bias")?.iter().product::<usize>() / 4;
+    let channels = tensors.image_channels("flow.layers.1.actnorm.bias")?;
     let network = format!("flow.layers.1.{}", names.network);
     let hidden = tensors.shape(&format!("{network}.0{}.weight", names.conv))?.first().copied().unwrap_or(0);
     let outputs = tensors.shape(&format!("{network}.4{}.weight", names.conv))?.first().copied().unwrap_or(0);

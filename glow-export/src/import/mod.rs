@@ -94,7 +94,6 @@ pub fn import(
     }
     let meta = CheckpointMeta { config, step, actnorm_initialised: true, ..Default::default() };
     let groups = if mapped.averages.is_some() { &Group::WEIGHTS[..] } else { &Group::WEIGHTS[..1] };
-    let mut bytes = Vec::new();
     let write = |out: &mut dyn std::io::Write| {
         Checkpoint::write(out, &meta, groups, |group, parameter, out| {
             let values = match (group, &mapped.averages) {
@@ -104,16 +103,19 @@ pub fn import(
             out.write_all(&values.bytes(parameter))
         })
     };
-    write(&mut bytes).map_err(ImportError::io("write", out))?;
-    let checkpoint = Checkpoint::from_bytes(bytes, out)?;
-    let reference = Reference::new(&checkpoint, Weights::Raw)?;
-    if mapped.averages.is_some() {
-        // That it can be evaluated is enough: averages of few steps may be poor.
-        Reference::new(&checkpoint, Weights::Averaged)?;
-    }
-    let round_trip = round_trip(&reference)?;
-    let bits_per_dim = data.map(|data| score(&reference, data)).transpose()?;
-    write_atomically(out, write).map_err(ImportError::io("write", out))?;
+    // Beside its place, until it is proven.
+    let folder = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix(".glow-import-")
+        .tempdir_in(folder)
+        .map_err(ImportError::io("create a folder in", folder))?;
+    let draft = scratch.path().join("checkpoint.safetensors");
+    write_atomically(&draft, write).map_err(ImportError::io("write", out))?;
+    let (round_trip, bits_per_dim) = prove(&draft, mapped.averages.is_some(), data)?;
+    std::fs::rename(&draft, out).map_err(ImportError::io("write", out))?;
     Ok(Imported {
         source,
         architecture,
@@ -124,6 +126,22 @@ pub fn import(
         round_trip,
         bits_per_dim,
     })
+}
+
+/// Evaluates a written checkpoint: the error of a round trip, and bits/dim of some images.
+fn prove(
+    checkpoint: &Path,
+    averages: bool,
+    data: Option<&DataSpec>,
+) -> Result<(f64, Option<(f64, usize)>), ImportError> {
+    let checkpoint = Checkpoint::open(checkpoint)?;
+    if averages {
+        // That they can be evaluated is enough: averages of few steps may be poor.
+        Reference::new(&checkpoint, Weights::Averaged)?;
+    }
+    let reference = Reference::new(&checkpoint, Weights::Raw)?;
+    let bits_per_dim = data.map(|data| score(&reference, data)).transpose()?;
+    Ok((round_trip(&reference)?, bits_per_dim))
 }
 
 fn read(path: &Path, settings: Settings) -> Result<(Source, Mapped, u64), ImportError> {
@@ -193,7 +211,10 @@ fn read_file(path: &Path) -> Result<(Tensors, bool), ImportError> {
     }
     // A GraphDef begins with a node: field 1, of bytes.
     if start.first() == Some(&0x0a) {
-        return Ok((tensorflow::read_graph(path)?, false));
+        let graph = tensorflow::read_graph(path)?;
+        // A graph computes with constants of its own beside the weights.
+        graph.know_all(|_| true);
+        return Ok((graph, false));
     }
     Ok((pytorch::read(path)?, true))
 }

@@ -46,7 +46,7 @@ fn architecture(tensors: &Tensors, settings: &Settings) -> Result<Architecture, 
     let n_bits = settings.n_bits.ok_or_else(|| {
         ImportError::ask("--n-bits", "no variable says it (train.txt does, as n_bits_x: --hparams train.txt)")
     })?;
-    let channels = tensors.shape("model/0/0/actnorm_center/b")?.iter().product::<usize>() / 4;
+    let channels = tensors.image_channels("model/0/0/actnorm_center/b")?;
     let axis = |name: &str, axis: usize| -> Result<usize, ImportError> {
         Ok(tensors.shape(name)?.get(axis).copied().unwrap_or(0))
     };

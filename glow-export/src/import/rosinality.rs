@@ -16,7 +16,7 @@ pub(super) fn map(tensors: &Tensors, settings: &Settings) -> Result<Mapped, Impo
     })?;
     let last = "blocks.0.flows.0.coupling.net.4.conv.weight";
     let outputs = tensors.shape(last)?.first().copied().unwrap_or(0);
-    let channels = tensors.shape("blocks.0.flows.0.actnorm.loc")?.iter().product::<usize>() / 4;
+    let channels = tensors.image_channels("blocks.0.flows.0.actnorm.loc")?;
     let hidden = tensors.shape("blocks.0.flows.0.coupling.net.0.weight")?.first().copied().unwrap_or(0);
     let coupling = if outputs == 4 * channels { Coupling::Affine } else { Coupling::Additive };
     let mut architecture = Architecture {

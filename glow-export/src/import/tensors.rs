@@ -31,11 +31,12 @@ impl Tensors {
 
     /// Takes a prefix off the names that have it; the others stay.
     pub fn without_prefix(self, prefix: &str) -> Self {
-        let strip = |(name, entry): (String, Entry)| match name.strip_prefix(prefix) {
-            Some(rest) => (rest.to_string(), entry),
-            None => (name, entry),
+        let strip = |name: String| match name.strip_prefix(prefix) {
+            Some(rest) => rest.to_string(),
+            None => name,
         };
-        Self::new(self.entries.into_iter().map(strip).collect())
+        let entries = self.entries.into_iter().map(|(name, entry)| (strip(name), entry)).collect();
+        Self { entries, used: RefCell::new(self.used.into_inner().into_iter().map(strip).collect()) }
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -44,6 +45,16 @@ impl Tensors {
 
     pub fn shape(&self, name: &str) -> Result<&[usize], ImportError> {
         Ok(&self.entry(name)?.shape)
+    }
+
+    /// Channels of the image, of which the first squeeze makes four times as many: a vector has one number for
+    /// each of those.
+    pub fn image_channels(&self, vector: &str) -> Result<usize, ImportError> {
+        let shape = self.shape(vector)?;
+        let channels = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        channels.filter(|channels| channels % 4 == 0).map(|channels| channels / 4).ok_or_else(|| {
+            ImportError::tensor(vector, format!("has shape {shape:?}, no multiple of four channels"))
+        })
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, ImportError> {

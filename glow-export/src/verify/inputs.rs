@@ -1,6 +1,7 @@
 //! Seeded inputs of the verification: the same in every run.
 use super::each_image;
 use crate::{ExportError, Reference};
+use glow_models::random::{self, Purpose};
 use glow_models::{Architecture, LatentShape};
 use ndarray::{Array3, Array4, Axis, concatenate};
 use rand::{RngExt, SeedableRng};
@@ -41,12 +42,15 @@ impl Samples {
     /// [`ExportError::NoSamples`] if a sample is not finite at any temperature.
     pub fn draw(reference: &Reference, n: usize) -> Result<Self, ExportError> {
         let architecture = reference.architecture();
-        let mut random = random(2);
-        let mut level = |s: LatentShape| {
-            let shape = (n, s.channels, s.height, s.width);
-            Array4::from_shape_simple_fn(shape, || normal(&mut random) as f32)
-        };
-        let mut latents: Vec<_> = architecture.latent_shapes().into_iter().map(&mut level).collect();
+        let empty = |s: &LatentShape| Array4::zeros((n, s.channels, s.height, s.width));
+        let mut latents: Vec<Array4<f32>> = architecture.latent_shapes().iter().map(empty).collect();
+        for image in 0..n {
+            let mut z = random::normal(0, Purpose::Latents, image as u64, None);
+            for level in &mut latents {
+                let mut level = level.index_axis_mut(Axis(0), image);
+                level.iter_mut().zip(z.by_ref()).for_each(|(eps, z)| *eps = z);
+            }
+        }
         let labels = labels(architecture, n);
         let decoded = each_image(n, |i| {
             let label = labels.as_ref().map(|labels| labels[i] as usize);
@@ -88,7 +92,7 @@ impl Samples {
 impl Images {
     /// Images that are smooth, as photographs are, under noise of a few pixel values.
     pub fn smooth(architecture: &Architecture) -> Self {
-        let mut random = random(0);
+        let mut random = ChaCha8Rng::seed_from_u64(0);
         let (height, width) = (architecture.height, architecture.width);
         let shape = (count(architecture), height, width, architecture.channels);
         let mut brightness = Array4::from_elem(shape, 128.0);
@@ -110,8 +114,12 @@ impl Images {
 
     /// Dequantization noise for these images, uniform in [0, 1).
     pub fn noise(&self) -> Array4<f32> {
-        let mut random = random(1);
-        Array4::from_shape_simple_fn(self.pixels.dim(), || random.random())
+        let mut all = Array4::zeros(self.pixels.dim());
+        for (image, mut of_image) in (0..).zip(all.outer_iter_mut()) {
+            let noise = random::noise(0, Purpose::Noise { draw: 0 }, image);
+            of_image.iter_mut().zip(noise).for_each(|(to, noise)| *to = noise);
+        }
+        all
     }
 
     pub fn len(&self) -> usize {
@@ -150,12 +158,6 @@ pub(super) fn count(architecture: &Architecture) -> usize {
 pub(super) fn labels(architecture: &Architecture, n: usize) -> Option<Vec<i64>> {
     let classes = architecture.classes;
     (classes > 0).then(|| (0..n).map(|i| (i * (classes - 1) / (n - 1).max(1)) as i64).collect())
-}
-
-fn random(stream: u64) -> ChaCha8Rng {
-    let mut random = ChaCha8Rng::seed_from_u64(0);
-    random.set_stream(stream);
-    random
 }
 
 fn normal(random: &mut ChaCha8Rng) -> f64 {

@@ -1,5 +1,7 @@
 //! The command line.
-use crate::commands::{attributes, decode, edit, encode, info, interpolate, reconstruct, sample, score};
+use crate::commands::{
+    attributes, decode, edit, encode, info, interpolate, page, reconstruct, sample, score,
+};
 use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -41,6 +43,8 @@ pub enum Command {
     Attributes(attributes::Arguments),
     /// Compute the likelihoods of images
     Score(score::Arguments),
+    /// Write the page that edits faces in a browser, as a site for any static host
+    Page(page::Arguments),
 }
 
 impl Cli {
@@ -57,6 +61,7 @@ impl Cli {
             Command::Edit(arguments) => edit::run(runtime, arguments),
             Command::Attributes(arguments) => attributes::run(runtime, arguments),
             Command::Score(arguments) => score::run(runtime, arguments),
+            Command::Page(arguments) => page::run(arguments),
         }
     }
 }

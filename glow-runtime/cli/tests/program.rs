@@ -7,12 +7,12 @@ use std::process::{Command, Output, Stdio};
 
 /// The bundles of the library's tests: a random model of 8×8 RGB images.
 fn unconditional() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/bundle")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tests/bundle")
 }
 
 /// One like it that is conditional on three classes.
 fn conditional() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conditional-bundle")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tests/conditional-bundle")
 }
 
 /// A bundle to change.

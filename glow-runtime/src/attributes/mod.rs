@@ -24,7 +24,7 @@ use ndarray::{Array1, Array2, Axis};
 /// use glow_runtime::{Attributes, EncodeOptions, FitOptions, Glow};
 /// # use ndarray::{Array4, Axis, concatenate};
 ///
-/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 /// let glow = Glow::load(bundle)?;
 /// # let (dark, bright) = (Array4::from_elem((4, 8, 8, 3), 60u8), Array4::from_elem((4, 8, 8, 3), 180));
 /// # let images = concatenate![Axis(0), dark, bright];

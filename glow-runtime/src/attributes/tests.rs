@@ -1,8 +1,8 @@
 //! Fits are compared with latents that were made so that the answer is known, and with the conditions that
 //! the least loss has to meet.
 use super::*;
-use crate::random::{self, Use};
 use crate::{Architecture, fixtures};
+use glow_models::random::{self, Purpose};
 
 fn manifest() -> Manifest {
     fixtures::manifest(Architecture { height: 8, width: 8, levels: 2, ..Default::default() })
@@ -15,7 +15,7 @@ fn latents(n: usize, change: impl Fn(bool, &mut [f32])) -> (Array2<f32>, Vec<boo
     let labels: Vec<bool> = (0..n).map(|i| i % 3 == 0).collect();
     let mut flat = Array2::zeros((n, DIMS));
     for (i, mut row) in flat.outer_iter_mut().enumerate() {
-        let z = random::normal(9, Use::Latents, i as u64, None);
+        let z = random::normal(9, Purpose::Latents, i as u64, None);
         row.iter_mut().zip(z).for_each(|(to, z)| *to = z);
         change(labels[i], row.as_slice_mut().unwrap());
     }

@@ -4,7 +4,9 @@ pub(crate) mod gpu;
 mod probe;
 mod search;
 
-use crate::{Error, Provider};
+pub(crate) use search::Preference;
+
+use crate::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,7 +27,7 @@ impl OnnxRuntime {
     /// [`Error::LibraryNotFound`], [`Error::Library`], [`Error::LibraryTooOld`],
     /// [`Error::LibraryAlreadyLoaded`].
     pub fn open(path: Option<&Path>) -> Result<Self, Error> {
-        start(path, &[]).map(|library| library.info)
+        start(path, Preference::Usual).map(|library| library.info)
     }
 }
 
@@ -40,8 +42,7 @@ pub(crate) struct Library {
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 
 /// Starts ONNX Runtime, or gives the one that runs already.
-/// The providers decide which of the checkout's own libraries is looked for first.
-pub(crate) fn start(asked: Option<&Path>, providers: &[Provider]) -> Result<Library, Error> {
+pub(crate) fn start(asked: Option<&Path>, preference: Preference) -> Result<Library, Error> {
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*library {
         return match asked {
@@ -52,7 +53,7 @@ pub(crate) fn start(asked: Option<&Path>, providers: &[Provider]) -> Result<Libr
             _ => Ok(library.clone()),
         };
     }
-    let found = search::find(asked, providers)?;
+    let found = search::find(asked, preference)?;
     // A bare name would make the loader search its own folders instead.
     let path = std::path::absolute(&found).unwrap_or(found);
     let version = probe::version(&path)?;

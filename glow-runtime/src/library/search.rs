@@ -1,6 +1,6 @@
 //! Where the ONNX Runtime library is looked for.
 use super::probe;
-use crate::{Error, Provider};
+use crate::Error;
 use std::path::{Path, PathBuf};
 
 /// The checkout that this crate was compiled in, for programs that are run where they were built; see `build.rs`.
@@ -20,9 +20,32 @@ const SYSTEM: Option<&str> = if cfg!(target_os = "macos") {
     None
 };
 
+/// Which of the checkout's own libraries is looked for first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "openvino"), allow(dead_code, reason = "then there is nothing to prefer"))]
+pub(crate) enum Preference {
+    /// The usual one.
+    Usual,
+    /// The one that is built with OpenVINO.
+    OpenVino,
+    /// The usual one if it has CUDA, otherwise the one that is built with OpenVINO.
+    CudaThenOpenVino,
+}
+
+impl Preference {
+    fn prefers_openvino(self) -> bool {
+        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let cuda = format!("{CAPI}/{prefix}onnxruntime_providers_cuda{suffix}");
+        match self {
+            Self::Usual => false,
+            Self::OpenVino => true,
+            Self::CudaThenOpenVino => !fetched("site").is_some_and(|site| site.join(cuda).exists()),
+        }
+    }
+}
+
 /// The library's file, as [`GlowBuilder::onnxruntime`](crate::GlowBuilder::onnxruntime) says.
-/// The providers decide which of the checkout's own is looked for first.
-pub(super) fn find(asked: Option<&Path>, providers: &[Provider]) -> Result<PathBuf, Error> {
+pub(super) fn find(asked: Option<&Path>, preference: Preference) -> Result<PathBuf, Error> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
     // A path that someone named is used or refused, never passed over.
     if let Some(path) = asked.map(Path::to_path_buf).or(environment) {
@@ -32,7 +55,7 @@ pub(super) fn find(asked: Option<&Path>, providers: &[Provider]) -> Result<PathB
         };
     }
     let executable = std::env::current_exe().ok();
-    let folders = folders(executable.as_deref(), prefers_openvino(providers));
+    let folders = folders(executable.as_deref(), preference.prefers_openvino());
     if let Some(path) = folders.iter().find_map(|folder| in_folder(folder)) {
         return Ok(path);
     }
@@ -41,16 +64,6 @@ pub(super) fn find(asked: Option<&Path>, providers: &[Provider]) -> Result<PathB
     }
     let looked = folders.into_iter().chain(SYSTEM.map(PathBuf::from)).collect();
     Err(Error::LibraryNotFound { looked })
-}
-
-/// Whether the library that is built with OpenVINO comes before the other. For [`Provider::Auto`] it does unless
-/// the other one has CUDA, which is tried first.
-fn prefers_openvino(providers: &[Provider]) -> bool {
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let cuda = format!("{CAPI}/{prefix}onnxruntime_providers_cuda{suffix}");
-    let auto = cfg!(feature = "openvino") && providers == [Provider::Auto];
-    providers.iter().any(Provider::is_openvino)
-        || auto && !fetched("site").is_some_and(|site| site.join(cuda).exists())
 }
 
 /// Where the library is in the Python package that it comes in.
@@ -111,7 +124,9 @@ mod tests {
     #[test]
     fn what_was_looked_for_is_listed() {
         let folder = tempfile::tempdir().unwrap();
-        let Err(Error::LibraryNotFound { looked }) = find(Some(folder.path()), &[]) else { panic!() };
+        let Err(Error::LibraryNotFound { looked }) = find(Some(folder.path()), Preference::Usual) else {
+            panic!()
+        };
         assert_eq!(looked, [folder.path()]);
     }
 }

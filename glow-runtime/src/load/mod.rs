@@ -2,19 +2,19 @@
 pub(crate) mod cache;
 pub(crate) mod optimised;
 pub(crate) mod options;
-pub(crate) mod progress;
 pub(crate) mod source;
 mod trial;
 
 use crate::graph::Graph;
 use crate::library::{self, Library};
-use crate::provider::{self, Provider};
+use crate::progress::{LoadStep, LoadTimes, timed};
+use crate::provider::Provider;
+use crate::registration;
 use crate::session::SessionOptions;
 use crate::{Error, Glow, GraphKind, device};
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
 use options::LoadOptions;
-use progress::{LoadStep, LoadTimes, timed};
 use source::{Source, plain};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,11 +33,12 @@ pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error>
         bundle.check_graph(file)?;
     }
     times.bundle = begin.elapsed();
-    let library =
-        timed(&mut times.library, || library::start(options.onnxruntime.as_deref(), &options.providers))?;
+    let library = timed(&mut times.library, || {
+        library::start(options.onnxruntime.as_deref(), registration::preference(&options.providers))
+    })?;
     let loading = Loading { options, bundle: &bundle, kinds: &kinds, library: &library };
     let mut passed_over = Vec::new();
-    let mut alternatives = provider::alternatives(&options.providers).into_iter().peekable();
+    let mut alternatives = registration::alternatives(&options.providers).into_iter().peekable();
     loop {
         let providers = alternatives.next().expect("the last one returns");
         let first = providers[0].clone();

@@ -1,5 +1,5 @@
 //! How a bundle is loaded, as [`GlowBuilder`](crate::GlowBuilder) collects it.
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::{Architecture, Error, GraphKind, Provider};
 use std::path::PathBuf;
 

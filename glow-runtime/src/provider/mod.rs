@@ -1,8 +1,6 @@
 //! Execution providers.
-mod registration;
 mod text;
 
-pub(crate) use registration::{Setting, alternatives};
 pub use text::ParseProviderError;
 
 use glow_models::Precision;

@@ -14,7 +14,7 @@ pub struct ParseProviderError {
 
 #[cfg(feature = "openvino")]
 impl OpenVinoPrecision {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",

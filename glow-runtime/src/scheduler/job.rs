@@ -1,11 +1,11 @@
 //! What a scheduler can be asked for.
 use crate::ports::{Output, Owned};
-use crate::random::{self, Use};
 use crate::score::Tally;
 use crate::{
     Decoded, EncodeOptions, Encoded, Error, Glow, GraphKind, Latents, Noise, SampleOptions, Score,
     ScoreOptions,
 };
+use glow_models::random::{self, Purpose};
 use ndarray::{Array4, s};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -155,7 +155,7 @@ impl JobInput {
             Self::Sample { options, .. } => {
                 for i in range {
                     let index = options.first.wrapping_add(i as u64);
-                    let mut z = random::normal(options.seed, Use::Latents, index, options.truncation);
+                    let mut z = random::normal(options.seed, Purpose::Latents, index, options.truncation);
                     for (buffer, shape) in batch.iter_mut().zip(&glow.manifest().latent_shapes) {
                         let eps = z.by_ref().take(shape.len()).map(|z| options.temperature * z);
                         buffer.floats().extend(eps);
@@ -182,7 +182,7 @@ impl JobInput {
                     match *seed {
                         None => batch[1].floats().extend(std::iter::repeat_n(0.5, dims)),
                         Some(seed) => {
-                            let noise = random::uniform(seed, Use::Dequantization { draw }, index, dims);
+                            let noise = random::noise(seed, Purpose::Noise { draw }, index).take(dims);
                             batch[1].floats().extend(noise);
                         }
                     }

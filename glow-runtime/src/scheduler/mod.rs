@@ -108,8 +108,8 @@ impl SchedulerOptions {
         self
     }
 
-    /// Is told of each batch that was run, by the thread that ran it: for histograms and traces. It should be quick
-    /// and must not panic.
+    /// Is told of each batch that was run, by the thread that ran it: for histograms and traces. It should be quick:
+    /// the batch's callers wait for it. If it panics, they get an error.
     pub fn on_batch(mut self, listener: impl Fn(&Batch) + Send + Sync + 'static) -> Self {
         self.on_batch = Some(Arc::new(listener));
         self

@@ -4,9 +4,11 @@ use super::job::{Job, JobInput};
 use super::ticket::Completion;
 use super::waiting::{Item, Part, Waiting, sizes};
 use super::{Listener, MAX_QUEUE, SchedulerOptions};
+use crate::error::RunFailure;
 use crate::graph::Graph;
 use crate::ports::{Input, Output, Owned, PerLevel};
 use crate::{Error, Glow, GraphKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -299,7 +301,22 @@ impl Shared {
     fn serve(&self) {
         let mut inputs: Vec<Owned> = self.graph().inputs().iter().map(|port| Owned::zeros(port, 0)).collect();
         while let Some(parts) = self.next() {
-            self.run(parts, &mut inputs);
+            let images: usize = parts.iter().map(|(_, range)| range.len()).sum();
+            // A listener that panics must not leave the others waiting for ever.
+            let run = AssertUnwindSafe(|| self.run(&parts, images, &mut inputs));
+            if catch_unwind(run).is_err() {
+                for (job, _) in &parts {
+                    let source = "a thread panicked while it ran the batch".into();
+                    let kind = RunFailure::Other;
+                    self.end(job, Err(Error::Run { graph: self.kind, kind, source }));
+                }
+            }
+            // Only now, so that whoever waits for all to be done finds it so.
+            let mut state = self.lock();
+            state.counters.running -= images;
+            if state.is_idle() {
+                self.idle.notify_all();
+            }
         }
     }
 
@@ -333,11 +350,10 @@ impl Shared {
     }
 
     /// Runs a batch and gives each job its part.
-    fn run(&self, parts: Vec<Part<Pending>>, inputs: &mut [Owned]) {
+    fn run(&self, parts: &[Part<Pending>], images: usize, inputs: &mut [Owned]) {
         let begin = Instant::now();
-        let images = parts.iter().map(|(_, range)| range.len()).sum();
         inputs.iter_mut().for_each(Owned::clear);
-        for (job, range) in &parts {
+        for (job, range) in parts {
             job.input.append(&self.glow, range.clone(), inputs);
         }
         let slices: PerLevel<Input<'_>> = inputs.iter().map(Owned::input).collect();
@@ -364,18 +380,12 @@ impl Shared {
             match &result {
                 Ok(outputs) => {
                     if job.take_part(self.graph(), outputs, place, range.clone()) {
-                        self.end(&job, Ok(()));
+                        self.end(job, Ok(()));
                     }
                 }
-                Err(error) => self.end(&job, Err(again(error))),
+                Err(error) => self.end(job, Err(again(error))),
             }
             place += range.len();
-        }
-        // Only now, so that whoever waits for all to be done finds it so.
-        let mut state = self.lock();
-        state.counters.running -= images;
-        if state.is_idle() {
-            self.idle.notify_all();
         }
     }
 

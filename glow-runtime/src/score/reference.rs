@@ -39,7 +39,7 @@ pub enum ScoreKind {
 /// use glow_runtime::{Glow, ReferenceScores, ScoreKind, ScoreOptions};
 /// # use ndarray::Array4;
 ///
-/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 /// let glow = Glow::load(bundle)?;
 /// # let known = glow.sample(20, &Default::default())?;
 /// # let images = Array4::zeros((1, 8, 8, 3));

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub fn unconditional() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundle")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/bundle")
 }
 
 pub fn conditional() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conditional-bundle")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/conditional-bundle")
 }
 
 pub fn load() -> Glow {

@@ -1,7 +1,6 @@
 //! Between pixels and the flow's x (paper, section 2; `n_bits` as in the published code).
 use glow_models::Architecture;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use glow_models::random::{self, Purpose};
 use tch::{Kind, Tensor};
 
 /// uint8 images [N, H, W, C] and noise [N, H, W, C] in [0, 1) → x [N, C, H, W], channels-last:
@@ -24,12 +23,23 @@ pub fn to_pixels(architecture: &Architecture, x: &Tensor) -> Tensor {
         .contiguous()
 }
 
-/// Uniform noise in [0, 1) for a batch [N, H, W, C] in f32 on the CPU. A function of the seed alone:
-/// the same on every device and machine.
-pub fn uniform_noise(shape: &[i64], seed: u64) -> Tensor {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let noise: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| random.random::<f32>()).collect();
-    Tensor::from_slice(&noise).reshape(shape)
+/// Uniform noise in [0, 1), multiples of 2⁻¹⁶, for the images `first`, `first` + 1, …: [N, H, W, C] in f32
+/// on the CPU. An image's noise is a function of the seed, the purpose and the image's number, see
+/// [`glow_models::random`].
+pub fn uniform_noise(
+    architecture: &Architecture,
+    n: usize,
+    seed: u64,
+    purpose: Purpose,
+    first: u64,
+) -> Tensor {
+    let dims = architecture.dims();
+    let mut noise = Vec::with_capacity(n * dims);
+    for image in 0..n as u64 {
+        noise.extend(random::noise(seed, purpose, first.wrapping_add(image)).take(dims));
+    }
+    let [h, w, c] = [architecture.height, architecture.width, architecture.channels].map(|size| size as i64);
+    Tensor::from_slice(&noise).reshape([n as i64, h, w, c])
 }
 
 #[cfg(test)]
@@ -43,7 +53,7 @@ mod tests {
         for n_bits in 1..=8 {
             let architecture =
                 Architecture { n_bits, channels: 1, height: 16, width: 16, ..Default::default() };
-            for noise in [0.0, 0.5, 0.999] {
+            for noise in [0.0, 0.5, 65535.0 / 65536.0] {
                 let noise = Tensor::full([1, 16, 16, 1], noise, (Kind::Float, tch::Device::Cpu));
                 let x = dequantize(&architecture, &images, &noise);
                 assert!(x.min().double_value(&[]) >= -0.5 && x.max().double_value(&[]) < 0.5);

@@ -2,43 +2,41 @@
 //! 3×3 (paper, section 3.3).
 //!
 //! Activations are rows, one a pixel: [M, channels], M = N·H·W. The scales behind the convolutions are
-//! folded into their matrices, which are small beside the activations; biases and edge bias ride along as
-//! further columns.
+//! folded into their matrices, which are small beside the activations; biases and edge bias are further
+//! columns.
 use super::Parameters;
-use super::actnorm::{Actnorm, LOGSCALE_FACTOR};
-use super::gradient::{Gradients, Leaves};
-use super::patches::{constant_columns, fold, one_by_one, patches, product, product_backward};
+use super::actnorm::Actnorm;
+use super::gradients::{Gradients, Slots};
+use super::rows::{ConstantColumns, fold, one_by_one, patches, pixels, product, product_backward};
+use glow_models::LOGSCALE_FACTOR;
 use tch::{Kind, Tensor};
 
-/// Weight, bias and log scale of one convolution: (conv(x) + bias) · exp(3·logs).
+/// One convolution with bias and log scale: (conv(x) + bias) · exp(3·logs).
 #[derive(Debug)]
 struct Conv {
+    /// [out, in, 3, 3] or [out, in, 1, 1].
     weight: Tensor,
-    bias: Tensor,
-    logs: Tensor,
-    leaves: Leaves,
+    /// Bias and log scale, [out] each; an actnorm but behind the last convolution.
+    out: Actnorm,
+    /// Of weight, bias and logs.
+    slots: Slots,
 }
 
 impl Conv {
-    /// The convolution `name`, whose bias and log scale are those of `norm`.
-    fn new(parameters: &Parameters, name: &str, norm: &str) -> Self {
+    /// The convolution `name`, whose bias and log scale are those of `out`.
+    fn new(parameters: &Parameters, name: &str, out: &str) -> Self {
+        let names = [format!("{name}.weight"), format!("{out}.bias"), format!("{out}.logs")];
         Self {
-            weight: parameters.get(&format!("{name}.weight")),
-            bias: parameters.get(&format!("{norm}.bias")),
-            logs: parameters.get(&format!("{norm}.logs")),
-            leaves: Leaves::of(parameters, &[&format!("{name}.")]),
+            weight: parameters.get(&names[0]),
+            out: Actnorm::new(parameters, out),
+            slots: Slots::new(parameters, names),
         }
     }
 
-    /// [out]: exp(3·logs).
-    fn scale(&self) -> Tensor {
-        (&self.logs * LOGSCALE_FACTOR).exp()
-    }
-
-    /// Stores the gradient: by the scaled weight, given in parts along its inputs, and by the scaled bias
-    /// [out]. That by logs follows from them.
+    /// Stores the gradient, given by the scaled weight, in parts along its inputs, and by the scaled bias
+    /// [out]. The gradient by logs follows from the two.
     fn store(&self, scale: &Tensor, by_weight: &[Tensor], by_bias: &Tensor, gradients: &mut Gradients) {
-        let [weight, bias, logs] = gradients.of(&self.leaves);
+        let [weight, bias, logs] = gradients.views(&self.slots);
         let mut begin = 0;
         for part in by_weight {
             let inputs = part.size()[1];
@@ -46,168 +44,176 @@ impl Conv {
             begin += inputs;
         }
         let _ = by_bias.mul_out(&bias, scale);
-        let along = (&weight * &self.weight).sum_dim_intlist([1i64, 2, 3].as_slice(), false, weight.kind());
-        logs.shallow_clone().copy_(&((along + &bias * &self.bias) * LOGSCALE_FACTOR));
+        let sum = (&weight * &self.weight).sum_dim_intlist([1i64, 2, 3].as_slice(), false, weight.kind());
+        logs.shallow_clone().copy_(&((sum + &bias * &self.out.bias) * LOGSCALE_FACTOR));
     }
 }
 
-/// The network over its parameters.
+/// The coupling network over its parameters.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct CouplingNetwork {
     /// The element type of its arithmetic, where it is not the flow's.
     element: Option<Kind>,
     conv1: Conv,
     conv2: Conv,
     conv3: Conv,
-    actnorm1: Actnorm,
-    actnorm2: Actnorm,
-    /// See [`constant_columns`]; and in the element type of the arithmetic.
-    constants: Tensor,
-    constants_in_element: Tensor,
+    constants: ConstantColumns,
 }
 
 /// What the backward pass needs of the forward one.
 #[derive(Debug)]
 pub(super) struct Activations {
+    /// [M, 9·C + 10] (or 9·C + 1 without edge bias): the patches of the input and the constant columns.
     columns: Tensor,
+    /// [M, hidden], behind the ReLU.
     hidden1: Tensor,
+    /// [M, hidden], behind the ReLU.
     hidden2: Tensor,
     scales: [Tensor; 3],
     matrices: [Tensor; 3],
 }
 
-impl Network {
-    /// The network `name` over maps of `size`, height and width.
+/// A convolution with its scale folded in: scale [out], and matrix [out, in] in the arithmetic's type.
+type Folded = (Tensor, Tensor);
+
+impl CouplingNetwork {
+    /// The network `name`; `constants` are its level's.
     pub(super) fn new(
         parameters: &Parameters,
-        edge_bias: bool,
-        element: Option<Kind>,
-        size: [i64; 2],
         name: &str,
+        element: Option<Kind>,
+        constants: ConstantColumns,
     ) -> Self {
         let part = |part: &str| format!("{name}.{part}");
-        let conv = |conv: &str, norm: &str| Conv::new(parameters, &part(conv), &part(norm));
-        let conv1 = conv("conv1", "conv1.actnorm");
-        let options = (conv1.weight.kind(), conv1.weight.device());
-        let constants = constant_columns(size[0], size[1], edge_bias, options);
+        let conv = |conv: &str, out: &str| Conv::new(parameters, &part(conv), &part(out));
         Self {
             element,
+            conv1: conv("conv1", "conv1.actnorm"),
             conv2: conv("conv2", "conv2.actnorm"),
             conv3: conv("conv3", "conv3"),
-            actnorm1: Actnorm::new(parameters, &part("conv1.actnorm")),
-            actnorm2: Actnorm::new(parameters, &part("conv2.actnorm")),
-            constants_in_element: constants.to_kind(element.unwrap_or(options.0)),
             constants,
-            conv1,
         }
     }
 
-    /// x [N, C, H, W] → [N, out, H, W] in the element type of x. With `initialise`, the actnorms are first
-    /// set from what reaches them.
-    pub(super) fn forward(&self, x: &Tensor, initialise: bool) -> (Tensor, Activations) {
-        let flow = x.kind();
-        let element = self.element.filter(|_| !initialise).unwrap_or(flow);
-        let (n, c, h, w) = x.size4().expect("the flow has four axes");
-        let pixels = [n, h, w];
+    /// The network's hidden layers, each with the actnorm behind its convolution.
+    pub(super) fn actnorms(&self) -> [&Actnorm; 2] {
+        [&self.conv1.out, &self.conv2.out]
+    }
 
-        let x = x.permute([0, 2, 3, 1]).to_kind(element);
-        let extra = self.constants.size()[1];
-        let constants = if initialise { &self.constants } else { &self.constants_in_element };
-        let columns = Tensor::cat(&[patches(&x), constants.expand([n, h * w, extra], false)], 2);
-        let columns = columns.view([n * h * w, 9 * c + extra]);
-        if initialise {
-            let matrix = Tensor::cat(&[self.matrix1(c), self.conv1.bias.zeros_like().unsqueeze(1)], 1);
-            self.actnorm1.initialise(&one_by_one(&product(&columns, &matrix, None, pixels)));
+    /// What each hidden layer gives for x [N, C, H, W] before its ReLU, [M, hidden], in the element type of
+    /// x. Stops at layer `last`, 0 or 1.
+    pub(super) fn hidden(&self, x: &Tensor, last: usize) -> Tensor {
+        let columns = self.columns(x, x.kind());
+        let hidden1 = product(&columns, &self.matrix1(x.size()[1], x.kind()).1, None, pixels(x));
+        if last == 0 {
+            return hidden1;
         }
-        let scale1 = self.conv1.scale();
-        let matrix1 = Tensor::cat(&[self.matrix1(c), self.conv1.bias.unsqueeze(1)], 1);
-        let matrix1 = (matrix1 * scale1.unsqueeze(1)).to_kind(element);
-        let hidden1 = product(&columns, &matrix1, None, pixels).relu_();
+        let ((_, matrix2), bias2) = self.matrix2(x.kind());
+        product(&hidden1.relu(), &matrix2, Some(&bias2), pixels(x))
+    }
 
-        if initialise {
-            let matrix = self.conv2.weight.flatten(1, -1);
-            self.actnorm2.initialise(&one_by_one(&product(&hidden1, &matrix, None, pixels)));
-        }
-        let scale2 = self.conv2.scale();
-        let matrix2 = (self.conv2.weight.flatten(1, -1) * scale2.unsqueeze(1)).to_kind(element);
-        let bias2 = (&self.conv2.bias * &scale2).to_kind(element);
-        let hidden2 = product(&hidden1, &matrix2, Some(&bias2), pixels).relu_();
+    /// x [N, C, H, W] → [N, out, H, W] in the element type of x.
+    pub(super) fn forward(&self, x: &Tensor) -> (Tensor, Activations) {
+        let (flow, element) = (x.kind(), self.element.unwrap_or(x.kind()));
+        let pixels @ [n, h, w] = pixels(x);
 
-        let scale3 = self.conv3.scale();
-        let (matrix3, constant) = self.matrix3(&scale3, element);
+        let columns = self.columns(x, element); // [M, 9·C + 10]
+        let (scale1, matrix1) = self.matrix1(x.size()[1], element);
+        let hidden1 = product(&columns, &matrix1, None, pixels).relu_(); // [M, hidden]
+        let ((scale2, matrix2), bias2) = self.matrix2(element);
+        let hidden2 = product(&hidden1, &matrix2, Some(&bias2), pixels).relu_(); // [M, hidden]
+        let ((scale3, matrix3), constant) = self.matrix3(element);
         let out = constant.size()[0];
-        let taps = product(&hidden2, &matrix3, None, pixels).to_kind(flow);
-        let constant = self.constants.mm(&constant.transpose(0, 1));
-        let y = fold(&taps, [n, h, w, out]) + constant.view([h, w, out]);
-        let scales = [scale1, scale2, scale3];
-        let activations =
-            Activations { columns, hidden1, hidden2, scales, matrices: [matrix1, matrix2, matrix3] };
-        (y.permute([0, 3, 1, 2]), activations)
+        let taps = product(&hidden2, &matrix3, None, pixels).to_kind(flow); // [M, 9·out]
+        let constant = self.constants.flow.mm(&constant.transpose(0, 1)); // [H·W, out]
+        let y = fold(&taps, [n, h, w, out]) + constant.view([h, w, out]); // [N, H, W, out]
+        let (scales, matrices) = ([scale1, scale2, scale3], [matrix1, matrix2, matrix3]);
+        (y.permute([0, 3, 1, 2]), Activations { columns, hidden1, hidden2, scales, matrices })
     }
 
-    /// [hidden, 9·C (+ 9)]: the first convolution's weight over the columns of C channels' patches and of
-    /// the border's.
-    fn matrix1(&self, channels: i64) -> Tensor {
+    /// [M, 9·C + 10]: the patches of x [N, C, H, W] and the constant columns.
+    fn columns(&self, x: &Tensor, element: Kind) -> Tensor {
+        let [n, h, w] = pixels(x);
+        let constants = if element == x.kind() { &self.constants.flow } else { &self.constants.network };
+        let extra = constants.size()[1];
+        let patches = patches(&x.permute([0, 2, 3, 1]).to_kind(element)); // [N, H·W, 9·C]
+        let columns = Tensor::cat(&[patches, constants.expand([n, h * w, extra], false)], 2);
+        let width = columns.size()[2];
+        columns.view([n * h * w, width])
+    }
+
+    /// The first convolution's weight and bias over the [`columns`](Self::columns) of C channels:
+    /// [hidden, 9·C + 10].
+    fn matrix1(&self, channels: i64, element: Kind) -> Folded {
         let weight = &self.conv1.weight;
-        let data = weight.narrow(1, 0, channels).permute([0, 2, 3, 1]).flatten(1, -1);
-        if weight.size()[1] == channels {
-            return data;
-        }
-        Tensor::cat(&[data, weight.narrow(1, channels, 1).flatten(1, -1)], 1)
+        let scale = self.conv1.out.scale();
+        let data = weight.narrow(1, 0, channels).permute([0, 2, 3, 1]).flatten(1, -1); // [hidden, 9·C]
+        let edge = weight.narrow(1, channels, weight.size()[1] - channels).flatten(1, -1); // [hidden, 9 or 0]
+        let matrix = Tensor::cat(&[data, edge, self.conv1.out.bias.unsqueeze(1)], 1);
+        let matrix = (matrix * scale.unsqueeze(1)).to_kind(element);
+        (scale, matrix)
     }
 
-    /// [9·out, hidden]: the last convolution's weight, from a pixel to its neighbourhood; and [out, 10],
-    /// what it makes of the constant columns.
-    fn matrix3(&self, scale: &Tensor, element: Kind) -> (Tensor, Tensor) {
-        let hidden = self.conv2.bias.size()[0];
-        let weight = &self.conv3.weight * scale.reshape([-1, 1, 1, 1]);
-        // A pixel reaches the neighbour at offset k by the tap at −k.
+    /// The second convolution's weight [hidden, hidden], and its bias [hidden].
+    fn matrix2(&self, element: Kind) -> (Folded, Tensor) {
+        let scale = self.conv2.out.scale();
+        let matrix = (self.conv2.weight.flatten(1, -1) * scale.unsqueeze(1)).to_kind(element);
+        let bias = (&self.conv2.out.bias * &scale).to_kind(element);
+        ((scale, matrix), bias)
+    }
+
+    /// The last convolution's weight [9·out, hidden], from a pixel to its neighbourhood, and its weight
+    /// over the constant columns [out, 10].
+    fn matrix3(&self, element: Kind) -> (Folded, Tensor) {
+        let hidden = self.conv2.out.bias.size()[0];
+        let scale = self.conv3.out.scale();
+        let weight = &self.conv3.weight * scale.reshape([-1, 1, 1, 1]); // [out, hidden (+ 1), 3, 3]
+        let bias = (&self.conv3.out.bias * &scale).unsqueeze(1); // [out, 1]
+        let edge = weight.narrow(1, hidden, weight.size()[1] - hidden).flatten(1, -1); // [out, 9 or 0]
         let data = weight.narrow(1, 0, hidden).to_kind(element).permute([2, 3, 0, 1]).contiguous();
-        let bias = (&self.conv3.bias * scale).unsqueeze(1);
-        let constant =
-            Tensor::cat(&[weight.narrow(1, hidden, weight.size()[1] - hidden).flatten(1, -1), bias], 1);
-        (data.flip([0, 1]).flatten(0, 2), constant)
+        // A pixel reaches the neighbour at offset k by the tap at −k.
+        let matrix = data.flip([0, 1]).flatten(0, 2); // [9·out, hidden]
+        ((scale, matrix), Tensor::cat(&[edge, bias], 1))
     }
 
-    /// From the loss's gradient by the output [N, out, H, W] to that by x; those by the parameters are
-    /// stored. `kept` is what the forward pass returned.
-    pub(super) fn backward(&self, kept: Activations, g: &Tensor, gradients: &mut Gradients) -> Tensor {
-        let Activations { columns, hidden1, hidden2, scales, matrices: [matrix1, matrix2, matrix3] } = kept;
-        let [scale1, scale2, scale3] = scales;
+    /// From the loss's gradient `g` by the output [N, out, H, W] to the gradient by x; the gradients by the
+    /// parameters are stored.
+    pub(super) fn backward(&self, activations: Activations, g: &Tensor, gradients: &mut Gradients) -> Tensor {
+        let Activations { columns, hidden1, hidden2, scales, matrices } = activations;
+        let ([scale1, scale2, scale3], [matrix1, matrix2, matrix3]) = (scales, matrices);
         let (flow, element) = (g.kind(), columns.kind());
-        let (n, out, h, w) = g.size4().expect("the flow has four axes");
-        let pixels = [n, h, w];
+        let (pixels @ [n, h, w], out) = (pixels(g), g.size()[1]);
 
-        let g = g.permute([0, 2, 3, 1]);
-        let taps = patches(&g.to_kind(element)).reshape([-1, 9 * out]);
-        let by_matrix = taps.transpose(0, 1).mm(&hidden2);
+        let g = g.permute([0, 2, 3, 1]); // [N, H, W, out]
+        let taps = patches(&g.to_kind(element)).reshape([-1, 9 * out]); // [M, 9·out]
+        let by_matrix = taps.transpose(0, 1).mm(&hidden2); // [9·out, hidden]
         let by_constant = g.sum_dim_intlist([0i64].as_slice(), false, flow).reshape([h * w, out]);
-        let by_constant = by_constant.transpose(0, 1).mm(&self.constants);
+        let by_constant = by_constant.transpose(0, 1).mm(&self.constants.flow); // [out, 10]
         let (edge, bias) = split_columns(&by_constant, 0);
         let by_weight = by_matrix.reshape([3, 3, out, -1]).flip([0, 1]).permute([2, 3, 0, 1]);
         self.conv3.store(&scale3, &[by_weight, edge], &bias, gradients);
 
-        let g = through_relu(product_backward(&taps, &matrix3, pixels), &hidden2);
+        let g = through_relu(product_backward(&taps, &matrix3, pixels), &hidden2); // [M, hidden]
         drop(hidden2);
-        let by_matrix = g.transpose(0, 1).mm(&hidden1);
+        let by_matrix = g.transpose(0, 1).mm(&hidden1); // [hidden, hidden]
         let bias = g.sum_dim_intlist([0i64].as_slice(), false, element);
         self.conv2.store(&scale2, &[one_by_one(&by_matrix)], &bias, gradients);
 
-        let g = through_relu(product_backward(&g, &matrix2, pixels), &hidden1);
+        let g = through_relu(product_backward(&g, &matrix2, pixels), &hidden1); // [M, hidden]
         drop(hidden1);
-        let by_matrix = g.transpose(0, 1).mm(&columns);
-        let data = columns.size()[1] - self.constants.size()[1];
+        let by_matrix = g.transpose(0, 1).mm(&columns); // [hidden, 9·C + 10]
+        let data = columns.size()[1] - self.constants.flow.size()[1]; // 9·C
         let by_weight = by_matrix.narrow(1, 0, data).reshape([-1, 3, 3, data / 9]).permute([0, 3, 1, 2]);
         let (edge, bias) = split_columns(&by_matrix, data);
         self.conv1.store(&scale1, &[by_weight, edge], &bias, gradients);
 
-        let by_patches = product_backward(&g, &matrix1.narrow(1, 0, data), pixels).to_kind(flow);
-        fold(&by_patches, [n, h, w, data / 9]).permute([0, 3, 1, 2])
+        let by_patches = product_backward(&g, &matrix1.narrow(1, 0, data), pixels).to_kind(flow); // [M, 9·C]
+        fold(&by_patches, [n, h, w, data / 9]).permute([0, 3, 1, 2]) // [N, C, H, W]
     }
 }
 
-/// Columns from `begin` on as a convolution's border channel [out, 1 or 0, 3, 3], and the last as its
-/// bias [out].
+/// Columns from `begin` on as a convolution's border channel [out, 1 or 0, 3, 3], and the last column as
+/// its bias [out].
 fn split_columns(matrix: &Tensor, begin: i64) -> (Tensor, Tensor) {
     let (out, columns) = matrix.size2().expect("a matrix");
     let edge = matrix.narrow(1, begin, columns - 1 - begin).reshape([out, (columns - 1 - begin) / 9, 3, 3]);
@@ -221,6 +227,8 @@ fn through_relu(g: Tensor, output: &Tensor) -> Tensor {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::gradients::differentiate;
+    use super::super::tests::normal;
     use super::*;
     use glow_models::{Architecture, Coupling};
     use tch::Device;
@@ -254,8 +262,8 @@ pub(super) mod tests {
                 ..Default::default()
             };
             let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Double);
-            for (_, mut tensor) in parameters.trained() {
-                tensor.copy_(&(Tensor::randn(tensor.size(), options) * 0.3));
+            for (number, (_, mut tensor)) in (0..).zip(parameters.trained()) {
+                tensor.copy_(&(normal(&tensor.size(), number) * 0.3));
             }
             parameters.require_grad();
             let name = "level0.step00.coupling";
@@ -266,22 +274,23 @@ pub(super) mod tests {
                     * column((get(&format!("{norm}.logs")) * 3.0).exp())
             };
 
-            let x = Tensor::randn([2, 6, 4, 6], options).set_requires_grad(true);
+            let x = normal(&[2, 6, 4, 6], 101).set_requires_grad(true);
             let hidden = scaled(literal(&x, &get("conv1.weight")), "conv1.actnorm").relu();
             let hidden = hidden.conv2d(&get("conv2.weight"), None::<Tensor>, 1, 0, 1, 1);
             let hidden = scaled(hidden, "conv2.actnorm").relu();
             let expected = scaled(literal(&hidden, &get("conv3.weight")), "conv3");
-            let g = Tensor::randn(expected.size(), options);
-            let leaves = Leaves::of(&parameters, &[""]);
-            let mut by_autograd = Gradients::zeros(&leaves);
+            let g = normal(&expected.size(), 102);
+            let all = Slots::new(&parameters, parameters.trained().map(|(parameter, _)| &parameter.name));
+            let mut by_autograd = Gradients::zeros(&parameters);
             let loss = (&expected * &g).sum(Kind::Double);
-            let [expected_by_x] = super::super::gradient::backward(&loss, [&x], &[&leaves], &mut by_autograd);
+            let [expected_by_x] = differentiate(&loss, [&x], &[&all], &mut by_autograd);
 
-            let network = Network::new(&parameters, edge_bias, None, [4, 6], name);
-            let mut gradients = Gradients::zeros(&leaves);
+            let constants = ConstantColumns::new([4, 6], edge_bias, options, None);
+            let network = CouplingNetwork::new(&parameters, name, None, constants);
+            let mut gradients = Gradients::zeros(&parameters);
             let (actual, by_x) = tch::no_grad(|| {
-                let (actual, kept) = network.forward(&x, false);
-                (actual, network.backward(kept, &g, &mut gradients))
+                let (actual, activations) = network.forward(&x);
+                (actual, network.backward(activations, &g, &mut gradients))
             });
             let close = |a: &Tensor, b: &Tensor| {
                 let worst = (a - b).abs().max().double_value(&[]);

@@ -1,10 +1,8 @@
 //! The parameters of a model by name: their initialisation and their bytes.
-use glow_models::{Architecture, Dtype, Parameter, Permutation, Role};
+use glow_models::random::{self, Purpose};
+use glow_models::{Architecture, Dtype, Init, Parameter, Role, RotationPart};
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
-
-/// Standard deviation of the initial weights of ordinary convolutions (published code).
-const WEIGHT_STD: f64 = 0.05;
 
 /// The tensors of a model by the names of [`Architecture::parameters`], on one device, floats in one
 /// element type.
@@ -14,43 +12,48 @@ const WEIGHT_STD: f64 = 0.05;
 #[derive(Debug)]
 pub struct Parameters {
     list: Vec<Parameter>,
-    tensors: HashMap<String, Tensor>,
+    /// In the order of the list.
+    tensors: Vec<Tensor>,
+    /// From a name to its place in the list.
+    places: HashMap<String, usize>,
+    /// From a place in the list to the place among the trained ones.
+    slots: Vec<Option<usize>>,
     flat: Tensor,
 }
 
 impl Parameters {
-    /// Freshly drawn parameters: convolutions N(0, 0.05²), last convolutions and priors 0, 1×1
-    /// convolutions a random rotation. Drawn on the CPU, so that a seed gives the same on any device.
+    /// Freshly drawn parameters, as their [`Init`] says. Drawn on the CPU from the streams of
+    /// [`glow_models::random`], so that a seed gives the same on any device.
     pub fn initial(architecture: &Architecture, seed: u64, device: Device, kind: Kind) -> Self {
-        tch::manual_seed(seed as i64);
-        let mut tensors = HashMap::new();
         let list = architecture.parameters();
-        for parameter in &list {
-            if let Some((step, part)) = parameter.name.split_once(".permutation.") {
-                // One draw gives all parts of a step's permutation, in the order of the list.
-                if !tensors.contains_key(&parameter.name) {
-                    let channels = parameter.shape[0] as i64;
-                    for (part, tensor) in initial_permutation(architecture.permutation, channels) {
-                        tensors.insert(format!("{step}.permutation.{part}"), tensor);
-                    }
-                }
-                debug_assert!(tensors.contains_key(&parameter.name), "{part}");
-                continue;
-            }
-            let shape: Vec<i64> = parameter.shape.iter().map(|&n| n as i64).collect();
-            let ordinary =
-                parameter.name.ends_with("conv1.weight") || parameter.name.ends_with("conv2.weight");
-            let tensor = if ordinary {
-                Tensor::randn(shape, (Kind::Float, Device::Cpu)) * WEIGHT_STD
-            } else {
-                Tensor::zeros(shape, (Kind::Float, Device::Cpu))
+        let mut rotation = None;
+        let initial = |(place, parameter): (usize, &Parameter)| {
+            let shape = shape(parameter);
+            let normal = |numbers: i64| -> Vec<f32> {
+                random::normal(seed, Purpose::Weights, place as u64, None).take(numbers as usize).collect()
             };
-            tensors.insert(parameter.name.clone(), tensor);
-        }
-        for tensor in tensors.values_mut() {
-            let kind = if tensor.kind() == Kind::Int64 { Kind::Int64 } else { kind };
-            *tensor = tensor.to_device(device).to_kind(kind);
-        }
+            let tensor = match parameter.init {
+                Init::Zeros => Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+                Init::Normal(std) => Tensor::from_slice(&normal(shape.iter().product())).reshape(shape) * std,
+                Init::Shuffle => {
+                    let keys = normal(shape[0]);
+                    let mut indices: Vec<i64> = (0..shape[0]).collect();
+                    indices.sort_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]));
+                    Tensor::from_slice(&indices)
+                }
+                Init::Rotation(part) => {
+                    // The parameters of a layer follow each other in the list, and share one draw.
+                    if rotation.as_ref().is_none_or(|(layer, _)| layer != parameter.layer()) {
+                        let normal = Tensor::from_slice(&normal(shape[0] * shape[0]));
+                        let drawn = Rotation::new(&normal.reshape([shape[0], shape[0]]));
+                        rotation = Some((parameter.layer().to_string(), drawn));
+                    }
+                    rotation.as_ref().expect("drawn just now").1.part(part)
+                }
+            };
+            in_place(parameter, tensor, device, kind)
+        };
+        let tensors = list.iter().enumerate().map(initial).collect();
         Self::gather(list, tensors)
     }
 
@@ -65,37 +68,34 @@ impl Parameters {
         bytes: impl Fn(&Parameter) -> Result<Vec<u8>, E>,
     ) -> Result<Self, E> {
         let list = architecture.parameters();
-        let tensors = list
-            .iter()
-            .map(|parameter| {
-                let tensor = tensor_from_bytes(parameter, &bytes(parameter)?).to_device(device);
-                let tensor = if parameter.dtype == Dtype::F32 { tensor.to_kind(kind) } else { tensor };
-                Ok((parameter.name.clone(), tensor))
-            })
-            .collect::<Result<_, E>>()?;
+        let tensor = |parameter: &Parameter| {
+            Ok(in_place(parameter, tensor_from_bytes(parameter, &bytes(parameter)?), device, kind))
+        };
+        let tensors = list.iter().map(tensor).collect::<Result<_, E>>()?;
         Ok(Self::gather(list, tensors))
     }
 
-    /// Copies the trained tensors into one buffer.
-    fn gather(list: Vec<Parameter>, mut tensors: HashMap<String, Tensor>) -> Self {
-        let trained = || list.iter().filter(|parameter| parameter.role == Role::Trained);
-        let flat: Vec<Tensor> = trained().map(|parameter| tensors[&parameter.name].reshape([-1])).collect();
+    /// Copies the trained tensors into one buffer. `tensors` are in the order of `list`.
+    fn gather(list: Vec<Parameter>, mut tensors: Vec<Tensor>) -> Self {
+        let trained = |place: &usize| list[*place].role == Role::Trained;
+        let order: Vec<usize> = (0..list.len()).filter(trained).collect();
+        let flat: Vec<Tensor> = order.iter().map(|&place| tensors[place].reshape([-1])).collect();
         let flat = Tensor::cat(&flat, 0);
+        let mut slots = vec![None; list.len()];
         let mut begin = 0;
-        for parameter in trained() {
-            let tensor = tensors.get_mut(&parameter.name).expect("every parameter has its tensor");
-            let (size, length) = (tensor.size(), tensor.numel() as i64);
-            *tensor = flat.narrow(0, begin, length).view(size.as_slice()).detach();
+        for (slot, &place) in order.iter().enumerate() {
+            let (size, length) = (tensors[place].size(), tensors[place].numel() as i64);
+            tensors[place] = flat.narrow(0, begin, length).view(size.as_slice()).detach();
+            slots[place] = Some(slot);
             begin += length;
         }
-        Self { list, tensors, flat }
+        let places = list.iter().enumerate().map(|(place, p)| (p.name.clone(), place)).collect();
+        Self { list, tensors, places, slots, flat }
     }
 
     /// A deep copy, without gradients.
     pub fn copy(&self) -> Self {
-        let tensors =
-            self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.detach().copy())).collect();
-        Self::gather(self.list.clone(), tensors)
+        Self::gather(self.list.clone(), self.tensors.iter().map(|tensor| tensor.detach().copy()).collect())
     }
 
     /// All trained parameters as one flat tensor, which shares their memory.
@@ -108,7 +108,20 @@ impl Parameters {
     /// # Panics
     /// If the architecture has none.
     pub fn get(&self, name: &str) -> Tensor {
-        self.tensors.get(name).unwrap_or_else(|| panic!("no parameter {name}")).shallow_clone()
+        self.tensors[self.place(name)].shallow_clone()
+    }
+
+    /// The place of a trained parameter among the trained ones.
+    ///
+    /// # Panics
+    /// If the architecture has no trained parameter of this name.
+    pub(super) fn slot(&self, name: &str) -> usize {
+        self.slots[self.place(name)].unwrap_or_else(|| panic!("parameter {name} is not trained"))
+    }
+
+    /// The place of a parameter in the list.
+    fn place(&self, name: &str) -> usize {
+        *self.places.get(name).unwrap_or_else(|| panic!("no parameter {name}"))
     }
 
     /// All parameters, in the architecture's order.
@@ -118,7 +131,8 @@ impl Parameters {
 
     /// The trained parameters with their tensors, in the architecture's order.
     pub fn trained(&self) -> impl Iterator<Item = (&Parameter, Tensor)> {
-        self.list.iter().filter(|p| p.role == Role::Trained).map(|p| (p, self.get(&p.name)))
+        let all = self.list.iter().zip(&self.tensors);
+        all.filter(|(p, _)| p.role == Role::Trained).map(|(p, tensor)| (p, tensor.shallow_clone()))
     }
 
     /// Makes autograd record the trained parameters.
@@ -129,14 +143,26 @@ impl Parameters {
     }
 }
 
+fn shape(parameter: &Parameter) -> Vec<i64> {
+    parameter.shape.iter().map(|&n| n as i64).collect()
+}
+
+/// A parameter's tensor on a device, floats in an element type.
+fn in_place(parameter: &Parameter, tensor: Tensor, device: Device, kind: Kind) -> Tensor {
+    let kind = match parameter.dtype {
+        Dtype::F32 => kind,
+        Dtype::I64 => Kind::Int64,
+    };
+    tensor.to_device(device).to_kind(kind)
+}
+
 /// A parameter's tensor from its little-endian bytes, on the CPU.
 pub(crate) fn tensor_from_bytes(parameter: &Parameter, bytes: &[u8]) -> Tensor {
-    let shape: Vec<i64> = parameter.shape.iter().map(|&n| n as i64).collect();
     let kind = match parameter.dtype {
         Dtype::F32 => Kind::Float,
         Dtype::I64 => Kind::Int64,
     };
-    Tensor::from_data_size(bytes, &shape, kind)
+    Tensor::from_data_size(bytes, &shape(parameter), kind)
 }
 
 /// A tensor's little-endian bytes, row-major: f32 for floats, i64 for integers.
@@ -148,24 +174,32 @@ pub(crate) fn tensor_bytes(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-fn initial_permutation(permutation: Permutation, channels: i64) -> Vec<(&'static str, Tensor)> {
-    let options = (Kind::Double, Device::Cpu);
-    let rotation = || Tensor::linalg_qr(&Tensor::randn([channels, channels], options), "reduced").0;
-    match permutation {
-        Permutation::Reverse => Vec::new(),
-        Permutation::Shuffle => vec![("indices", Tensor::randperm(channels, (Kind::Int64, Device::Cpu)))],
-        Permutation::InvconvPlain => vec![("weight", rotation())],
-        Permutation::Invconv => {
-            let (p, lower, upper) = Tensor::linalg_lu(&rotation(), true);
-            let diagonal = upper.diagonal(0, 0, 1);
-            vec![
-                // P has its one of row i in column rows[i], so (P·M)[i] = M[rows[i]].
-                ("rows", p.argmax(1, false)),
-                ("lower", lower.tril(-1)),
-                ("upper", upper.triu(1)),
-                ("log_s", diagonal.abs().log()),
-                ("sign_s", diagonal.sign()),
-            ]
+/// A random rotation W and its factors P·L·(U + diag(s)), in double.
+struct Rotation {
+    matrix: Tensor,
+    rows: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+}
+
+impl Rotation {
+    /// From a matrix of standard normals [C, C].
+    fn new(normal: &Tensor) -> Self {
+        let (matrix, _) = Tensor::linalg_qr(&normal.to_kind(Kind::Double), "reduced");
+        let (p, lower, upper) = Tensor::linalg_lu(&matrix, true);
+        // P has its one of row i in column rows[i], so (P·M)[i] = M[rows[i]].
+        Self { rows: p.argmax(1, false), matrix, lower, upper }
+    }
+
+    fn part(&self, part: RotationPart) -> Tensor {
+        let diagonal = || self.upper.diagonal(0, 0, 1);
+        match part {
+            RotationPart::Matrix => self.matrix.shallow_clone(),
+            RotationPart::Lower => self.lower.tril(-1),
+            RotationPart::Upper => self.upper.triu(1),
+            RotationPart::LogS => diagonal().abs().log(),
+            RotationPart::SignS => diagonal().sign(),
+            RotationPart::Rows => self.rows.shallow_clone(),
         }
     }
 }

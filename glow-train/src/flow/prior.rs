@@ -1,11 +1,20 @@
-//! The Gaussian priors: of what a split hands out, and of the top (paper, section 3.6).
+//! The Gaussian priors: of the half that a split hands out, and of the top (paper, section 3.6).
 use super::Parameters;
-use super::actnorm::LOGSCALE_FACTOR;
-use super::conv::{ZerosConv, zeros_conv_of_nothing};
-use super::coupling::halves;
-use super::gradient::Leaves;
+use super::actnorm::scale;
+use super::gradients::Slots;
+use super::squeeze::halves;
+use super::zeros_conv::{ZerosConv, zeros_conv_of_zeros};
 use glow_models::Architecture;
 use tch::{Kind, Tensor};
+use thiserror::Error;
+
+/// A class-conditional model was given no labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the model is conditional on {classes} classes and needs a label for each image")]
+pub struct MissingLabels {
+    /// The model's classes.
+    pub classes: usize,
+}
 
 /// N(mean, exp(logs)), element by element.
 #[derive(Debug)]
@@ -39,23 +48,18 @@ impl Gaussian {
     }
 }
 
-/// The prior of the half of the channels that a split hands out, given the half that goes on.
+/// The prior of the half of the channels that a split hands out, given the other half.
 #[derive(Debug)]
 pub(super) struct SplitPrior {
-    conv: ZerosConv,
-    pub(super) leaves: Leaves,
+    pub(super) conv: ZerosConv,
 }
 
 impl SplitPrior {
     pub(super) fn new(parameters: &Parameters, level: usize) -> Self {
-        let name = format!("level{level}.split");
-        Self {
-            conv: ZerosConv::new(parameters, &name),
-            leaves: Leaves::of(parameters, &[&format!("{name}.")]),
-        }
+        Self { conv: ZerosConv::new(parameters, &format!("level{level}.split")) }
     }
 
-    /// Of z2, given z1 [N, C/2, H, W].
+    /// The prior of z2 given z1, [N, C/2, H, W] each.
     pub(super) fn given(&self, z1: &Tensor) -> Gaussian {
         let (mean, logs) = halves(&self.conv.forward_pairs(z1));
         Gaussian { mean, logs }
@@ -65,42 +69,49 @@ impl SplitPrior {
 /// The prior of the last level: standard normal unless learned or conditioned on a class.
 #[derive(Debug)]
 pub(super) struct TopPrior {
-    /// bias, logs and, with edge bias, edge.
+    /// bias, logs [2C] and, with edge bias, edge [2C, 1, 3, 3].
     learned: Option<(Tensor, Tensor, Option<Tensor>)>,
-    /// weight [2C, classes], bias, logs.
+    /// weight [2C, classes], bias, logs [2C].
     label: Option<(Tensor, Tensor, Tensor)>,
+    pub(super) slots: Slots,
 }
 
 impl TopPrior {
     pub(super) fn new(parameters: &Parameters, architecture: &Architecture) -> Self {
-        let get = |name: &str| parameters.get(&format!("top.{name}"));
-        Self {
-            learned: architecture
-                .learn_top
-                .then(|| (get("bias"), get("logs"), architecture.edge_bias.then(|| get("edge")))),
-            label: (architecture.classes > 0)
-                .then(|| (get("label.weight"), get("label.bias"), get("label.logs"))),
-        }
+        let mut names = Vec::new();
+        let mut get = |name: &str| {
+            names.push(format!("top.{name}"));
+            parameters.get(&format!("top.{name}"))
+        };
+        let learned = architecture
+            .learn_top
+            .then(|| (get("bias"), get("logs"), architecture.edge_bias.then(|| get("edge"))));
+        let label =
+            (architecture.classes > 0).then(|| (get("label.weight"), get("label.bias"), get("label.logs")));
+        Self { learned, label, slots: Slots::new(parameters, names) }
     }
 
-    /// Of a top z of the shape of `like` [N, C, H, W]; `labels` [N] int64 where the model has classes.
-    pub(super) fn of(&self, like: &Tensor, labels: Option<&Tensor>) -> Gaussian {
+    /// The prior of a top z of the shape of `like` [N, C, H, W]; `labels` [N] int64 where the model has
+    /// classes.
+    ///
+    /// # Errors
+    /// The model has classes, and there are no labels.
+    pub(super) fn gaussian(&self, like: &Tensor, labels: Option<&Tensor>) -> Result<Gaussian, MissingLabels> {
         let (_, channels, h, w) = like.size4().expect("the flow has four axes");
         let learned = match &self.learned {
-            Some((bias, logs, edge)) => zeros_conv_of_nothing(bias, logs, edge.as_ref(), h, w),
+            Some((bias, logs, edge)) => zeros_conv_of_zeros(bias, logs, edge.as_ref(), h, w),
             None => Tensor::zeros([1, 2 * channels, h, w], (like.kind(), like.device())),
-        };
-        // One row for each image, where the learned map is one for all.
-        let map = match &self.label {
+        }; // [1, 2C, H, W]
+        let moments = match &self.label {
             Some((weight, bias, logs)) => {
-                let labels = labels.expect("the model has classes, so its caller gives labels");
-                let rows =
-                    (weight.transpose(0, 1).index_select(0, labels) + bias) * (logs * LOGSCALE_FACTOR).exp();
-                learned + rows.reshape([-1, 2 * channels, 1, 1])
+                let labels = labels.ok_or_else(|| MissingLabels { classes: weight.size()[1] as usize })?;
+                let of_class = (weight.transpose(0, 1).index_select(0, labels) + bias) * scale(logs); // [N, 2C]
+                learned + of_class.reshape([-1, 2 * channels, 1, 1]) // [N, 2C, H, W]
             }
             None => learned,
         };
-        Gaussian { mean: map.narrow(1, 0, channels), logs: map.narrow(1, channels, channels) }
+        let (mean, logs) = halves(&moments);
+        Ok(Gaussian { mean, logs })
     }
 }
 
@@ -110,18 +121,20 @@ pub(super) struct Classifier {
     weight: Tensor,
     bias: Tensor,
     logs: Tensor,
+    pub(super) slots: Slots,
 }
 
 impl Classifier {
     pub(super) fn new(parameters: &Parameters) -> Self {
-        let get = |name: &str| parameters.get(&format!("classifier.{name}"));
-        Self { weight: get("weight"), bias: get("bias"), logs: get("logs") }
+        let names = ["weight", "bias", "logs"].map(|part| format!("classifier.{part}"));
+        let [weight, bias, logs] = names.each_ref().map(|name| parameters.get(name));
+        Self { weight, bias, logs, slots: Slots::new(parameters, names) }
     }
 
     /// [N, classes] from the top z [N, C, H, W].
     pub(super) fn logits(&self, z: &Tensor) -> Tensor {
-        let mean = z.mean_dim([2i64, 3].as_slice(), false, z.kind());
-        (mean.matmul(&self.weight.transpose(0, 1)) + &self.bias) * (&self.logs * LOGSCALE_FACTOR).exp()
+        let mean = z.mean_dim([2i64, 3].as_slice(), false, z.kind()); // [N, C]
+        (mean.matmul(&self.weight.transpose(0, 1)) + &self.bias) * scale(&self.logs)
     }
 
     /// [N]: −log₂ p(label).

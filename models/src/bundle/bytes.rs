@@ -11,7 +11,7 @@ use std::fmt;
 /// use glow_models::{Bundle, BundleBytes};
 ///
 /// # macro_rules! include_bytes { ($file:literal) => {
-/// #     std::include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../glow-runtime/tests/bundle/", $file)) } }
+/// #     std::include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle/", $file)) } }
 /// let files = BundleBytes {
 ///     manifest: include_bytes!("model.json")[..].into(),
 ///     weights: include_bytes!("model.safetensors")[..].into(),

@@ -13,8 +13,8 @@ mod frozen;
 mod linear;
 
 use crate::{
-    Architecture, Bundle, BundleError, Coupling, LevelShape, ParameterValues, Permutation, TensorFileError,
-    Values, ValuesError,
+    Architecture, Bundle, BundleError, Coupling, LOGSCALE_FACTOR, LevelShape, ParameterValues, Permutation,
+    RAW_SCALE_OFFSET, TensorFileError, Values, ValuesError,
 };
 use frozen::Frozen;
 use std::collections::HashMap;
@@ -212,7 +212,7 @@ impl Thaw {
             let mut entries = row.iter().enumerate().filter(|(_, value)| **value != 0.0);
             match (entries.next(), entries.next()) {
                 (Some((column, &scale)), None) if scale > 0.0 && logs[column].is_nan() => {
-                    logs[column] = scale.ln() / 3.0;
+                    logs[column] = scale.ln() / LOGSCALE_FACTOR;
                     order.push(column as i64);
                 }
                 _ => return Err(ThawError::tensor(&weight, "is not a scaled permutation")),
@@ -223,7 +223,7 @@ impl Thaw {
         } else if !order.iter().rev().copied().eq(0..c as i64) {
             return Err(ThawError::tensor(&weight, "does not reverse the channels"));
         }
-        self.log_det += positions * 3.0 * logs.iter().sum::<f64>();
+        self.log_det += positions * LOGSCALE_FACTOR * logs.iter().sum::<f64>();
         self.put(format!("{step}.actnorm.logs"), logs);
         Ok(())
     }
@@ -314,7 +314,7 @@ impl Thaw {
             constants.push(-(constant + bias * scale));
         }
         if self.architecture.coupling == Coupling::Affine {
-            constants[layout.half()..].iter_mut().for_each(|raw| *raw -= 2.0);
+            constants[layout.half()..].iter_mut().for_each(|raw| *raw -= RAW_SCALE_OFFSET);
             (filters, constants) = (interleave(filters), interleave(constants));
         }
         self.put(part("weight"), filters.into_iter().flatten());
@@ -421,7 +421,8 @@ impl Thaw {
         let constants = self.frozen.array("log_prob.constant", &[self.log_scales.len()])?;
         for (frozen, log_scale) in constants.into_iter().zip(&self.log_scales) {
             let thawed = base - log_scale;
-            if (frozen - thawed).abs() > CONSTANT_TOLERANCE * (dims + frozen.abs()) {
+            let close = (frozen - thawed).abs() <= CONSTANT_TOLERANCE * (dims + frozen.abs());
+            if !close {
                 return Err(ThawError::Constant { frozen, thawed });
             }
         }

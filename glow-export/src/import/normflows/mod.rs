@@ -26,7 +26,7 @@ pub(super) fn map(tensors: &Tensors, settings: &Settings) -> Result<Mapped, Impo
     let steps = (0..).take_while(|j| tensors.has(&format!("flows.0.{j}.flows.2.s"))).count();
     // The image's end: the last group, its steps being of 4·channels.
     let first = format!("flows.{}.0.flows", levels.saturating_sub(1));
-    let channels = tensors.shape(&format!("{first}.2.s"))?.iter().product::<usize>() / 4;
+    let channels = tensors.image_channels(&format!("{first}.2.s"))?;
     let network = Network::of(tensors, &first)?;
     let hidden = tensors.shape(&network.weight(&first, 0))?.first().copied().unwrap_or(0);
     let outputs = tensors.shape(&network.weight(&first, 2))?.first().copied().unwrap_or(0);

@@ -6,6 +6,7 @@ pub mod encode;
 pub mod info;
 pub mod interpolate;
 mod loading;
+pub mod page;
 pub mod reconstruct;
 pub mod sample;
 pub mod score;

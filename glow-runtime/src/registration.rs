@@ -1,9 +1,9 @@
 //! Providers in ONNX Runtime's words: options, what they need, and what its messages about them mean.
-#[cfg(feature = "openvino")]
-use super::OpenVino;
-use super::{Cuda, Provider, TensorRt};
 use crate::Error;
-use crate::library::Library;
+use crate::library::{Library, Preference};
+#[cfg(feature = "openvino")]
+use crate::provider::OpenVino;
+use crate::provider::{Cuda, Provider, TensorRt};
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,17 @@ pub(crate) fn alternatives(asked: &[Provider]) -> Vec<Vec<Provider>> {
         vec![Provider::OpenVino(Default::default())],
         vec![Provider::Cpu],
     ]
+}
+
+/// Which of the checkout's own libraries the providers need.
+pub(crate) fn preference(providers: &[Provider]) -> Preference {
+    if providers.iter().any(Provider::is_openvino) {
+        Preference::OpenVino
+    } else if cfg!(feature = "openvino") && providers == [Provider::Auto] {
+        Preference::CudaThenOpenVino
+    } else {
+        Preference::Usual
+    }
 }
 
 /// What a provider's options depend on besides themselves.

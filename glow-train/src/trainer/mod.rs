@@ -1,0 +1,279 @@
+//! One model in training: its parameters, averages and optimiser, a step, a checkpoint.
+mod checkpoint;
+mod figures;
+
+pub(crate) use checkpoint::check_architecture;
+pub use checkpoint::{load_glow, load_parameters};
+pub use figures::Report;
+
+use crate::error::TrainError;
+use crate::evaluate;
+use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
+use crate::input::Inputs;
+use crate::optimizer::{Gradient, Optimizer, Rates};
+use crate::torch;
+use figures::{StepFigures, Sums};
+use glow_data::Batch;
+use glow_models::random::Purpose;
+use glow_models::{Config, Plan, Training, Weights};
+use tch::{Device, Kind, Tensor};
+
+/// Steps without a finite gradient, in a row, after which training stops.
+pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
+
+/// A model in training.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    inputs: Inputs,
+    parameters: Parameters,
+    averages: Parameters,
+    glow: Glow,
+    /// Of the last step: its memory is used again.
+    gradients: Gradients,
+    optimizer: Optimizer,
+    train_images: u64,
+    plan: Plan,
+    minutes: f64,
+    step: u64,
+    images_seen: u64,
+    actnorm_initialised: bool,
+    last_bits_per_dim: Option<f64>,
+    best_bits_per_dim: Option<f64>,
+    sums: Sums,
+    /// Whether an error of libtorch left a step half taken.
+    half_step: bool,
+}
+
+impl Trainer {
+    /// A fresh model, to be trained on so many images.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or memory does not suffice.
+    pub fn new(config: Config, train_images: usize, device: Device) -> Result<Self, TrainError> {
+        config.validate()?;
+        torch::attempt("making the model's parameters", || {
+            let parameters = Parameters::initial(&config.model, config.training.seed, device, Kind::Float);
+            let averages = parameters.copy();
+            Self::over(config, train_images as u64, device, parameters, averages)
+        })?
+    }
+
+    fn over(
+        config: Config,
+        train_images: u64,
+        device: Device,
+        parameters: Parameters,
+        averages: Parameters,
+    ) -> Result<Self, TrainError> {
+        let plan = Plan::new(&config, train_images)?;
+        parameters.require_grad();
+        let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
+        let sums = Sums::new(config.model.levels, device);
+        let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
+        let inputs = Inputs { model: config.model.clone(), device, seed: config.training.seed };
+        let gradients = Gradients::zeros(&parameters);
+        Ok(Self {
+            config,
+            inputs,
+            parameters,
+            averages,
+            gradients,
+            glow,
+            optimizer,
+            train_images,
+            plan,
+            minutes: 0.0,
+            step: 0,
+            images_seen: 0,
+            actnorm_initialised: false,
+            last_bits_per_dim: None,
+            best_bits_per_dim: None,
+            sums,
+            half_step: false,
+        })
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> Device {
+        self.inputs.device
+    }
+
+    /// Steps done.
+    pub fn step_count(&self) -> u64 {
+        self.step
+    }
+
+    /// Training images seen, repeats counted; the position in the loader's stream.
+    pub fn images_seen(&self) -> u64 {
+        self.images_seen
+    }
+
+    /// Epochs done, with fraction.
+    pub fn epoch(&self) -> f64 {
+        self.plan.epochs(self.images_seen)
+    }
+
+    /// Steps of this process that were not taken because loss or gradient were not finite.
+    pub fn skipped(&self) -> u64 {
+        self.sums.skipped()
+    }
+
+    /// Whether the actnorms have been initialised from data.
+    pub fn actnorm_initialised(&self) -> bool {
+        self.actnorm_initialised
+    }
+
+    /// The run's durations in steps, and its learning rates.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Minutes of training so far, over all processes that went on with the run.
+    pub fn minutes(&self) -> f64 {
+        self.minutes
+    }
+
+    /// Notes how many minutes were trained so far.
+    pub fn set_minutes(&mut self, minutes: f64) {
+        self.minutes = minutes;
+    }
+
+    /// The flow over the trained weights or over their average, in fp32 however it is trained: as it is
+    /// exported.
+    ///
+    /// # Errors
+    /// Memory does not suffice.
+    pub fn glow(&self, weights: Weights) -> Result<Glow, TrainError> {
+        let parameters = match weights {
+            Weights::Raw => &self.parameters,
+            Weights::Averaged => &self.averages,
+        };
+        torch::attempt("preparing the model", || Glow::new(&self.config.model, parameters))
+    }
+
+    /// Sets the actnorms from a batch, and the averages to the weights.
+    ///
+    /// # Errors
+    /// The batch is not one for this model, or libtorch refuses: memory ran out, above all.
+    pub fn initialise_actnorm(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        torch::attempt("initialising the actnorms from data", || {
+            let (x, _) = self.inputs.of(batch, Purpose::TrainingNoise)?;
+            self.glow.initialise_actnorm(&x);
+            self.optimizer.reset_averages();
+            self.actnorm_initialised = true;
+            Ok(())
+        })?
+    }
+
+    /// One step of optimisation on a batch: the mean of its bits/dim, plus weight_y times the
+    /// classifier's bits where the model has classes. What it did is told by [`Trainer::report`]; where
+    /// loss or gradient are not finite, the parameters stay as they are.
+    ///
+    /// # Errors
+    /// Loss or gradient were not finite for [`MAX_SKIPPED_IN_A_ROW`] steps in a row. On CUDA, where looking
+    /// means waiting, that is noticed at a multiple of so many steps. Or the batch is not one for this model,
+    /// or libtorch refuses: memory ran out, above all.
+    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        let Training { weight_y, memory, .. } = self.config.training;
+        let n = batch.count as f64;
+        let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
+        let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
+        let (x, labels, encoded) = torch::attempt("computing the gradient of a step", || {
+            let (x, labels) = self.inputs.of(batch, Purpose::TrainingNoise)?;
+            let differentiated =
+                self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients)?;
+            Ok::<_, TrainError>((x, labels, differentiated.encoded))
+        })??;
+        let taken = torch::attempt("updating the parameters", || {
+            tch::no_grad(|| self.update(&x, labels.as_ref(), &encoded, batch.count))
+        });
+        self.half_step = taken.is_err();
+        taken?
+    }
+
+    /// Takes the step whose gradient has been computed, if that and the loss are finite.
+    fn update(
+        &mut self,
+        x: &Tensor,
+        labels: Option<&Tensor>,
+        encoded: &Encoded,
+        images: usize,
+    ) -> Result<(), TrainError> {
+        let gradient = Gradient::from(&self.gradients);
+        let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * images as f64);
+        let sum = |t: &Tensor| t.sum(Kind::Double);
+        let bits_per_dim = sum(&encoded.log_prob) * bits;
+        let label_bits =
+            encoded.label_bits.as_ref().map_or_else(|| bits_per_dim.zeros_like(), &sum) / images as f64;
+        let norm = gradient.norm.to_kind(Kind::Double);
+        let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+        let unclipped = match self.config.training.clip_grad_norm {
+            None => norm.ones_like(),
+            Some(limit) => (limit / &norm).clamp_max(1.0),
+        };
+        let scale = unclipped.where_self(&finite, &norm.zeros_like()).to_kind(Kind::Float);
+        let figures = StepFigures {
+            bits_per_dim,
+            gradient_norm: norm,
+            clipped: unclipped.lt(1.0).to_kind(Kind::Double),
+            label_bits,
+            level_bits_per_dim: encoded.level_log_prob.iter().map(|log_prob| sum(log_prob) * bits).collect(),
+        };
+        self.sums.add(figures, &finite);
+        let lr = self.plan.lr(self.step);
+        self.step += 1;
+        self.images_seen += images as u64;
+        let look = !self.device().is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
+        let in_a_row = if look { self.sums.skipped_in_a_row() } else { 0 };
+        if in_a_row >= MAX_SKIPPED_IN_A_ROW {
+            let layer = self.glow.first_not_finite(x, labels).unwrap_or_else(|| {
+                let parameter = self.optimizer.first_not_finite(&gradient);
+                format!("the gradient of {}", parameter.unwrap_or("the whole"))
+            });
+            return Err(TrainError::Diverged { step: self.step, skipped: in_a_row, layer });
+        }
+        self.optimizer.step(gradient, self.step, lr, &scale);
+        Ok(())
+    }
+
+    /// Means over the steps since the last call. Waits for the device.
+    ///
+    /// # Errors
+    /// The device reports an error of an earlier operation.
+    pub fn report(&mut self) -> Result<Report, TrainError> {
+        let classes = self.config.model.classes;
+        torch::attempt("waiting for the device", || self.sums.report(classes))
+    }
+
+    /// Whether the weights, as they are trained, give a batch a finite loss: a step may lead to where no
+    /// further one can be taken.
+    ///
+    /// # Errors
+    /// As for a step.
+    pub fn is_sound(&self, batch: &Batch) -> Result<bool, TrainError> {
+        let Inputs { device, seed, .. } = self.inputs;
+        let bits_per_dim = evaluate::bits_per_dim(&self.glow, batch, 0, seed, device)?;
+        Ok(bits_per_dim.into_iter().all(f64::is_finite))
+    }
+
+    /// Notes a validation's result for the checkpoint; whether it is the best so far.
+    pub fn note_validation(&mut self, bits_per_dim: f64) -> bool {
+        self.last_bits_per_dim = Some(bits_per_dim);
+        let best = bits_per_dim.is_finite() && self.best_bits_per_dim.is_none_or(|best| bits_per_dim < best);
+        if best {
+            self.best_bits_per_dim = Some(bits_per_dim);
+        }
+        best
+    }
+
+    /// The best validation's bits/dim so far.
+    pub fn best_bits_per_dim(&self) -> Option<f64> {
+        self.best_bits_per_dim
+    }
+}

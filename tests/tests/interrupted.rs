@@ -1,0 +1,184 @@
+//! Runs that end before their last step: killed, stopped, without their data, on a full disk, or beside
+//! another one in the same folder. None may lose what it had, and none may differ afterwards.
+use glow_models::Checkpoint;
+use glow_tests::{assert_fails, faces, program, run, stdout};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const MODEL: &str = "--channels 1 --height 16 --width 16 --levels 2 --depth 1 --hidden 8 --batch-size 8 \
+                     --init-batch 32 --warmup 5steps --log-every 1 --device cpu";
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace()
+}
+
+/// `glow-train` on the photographs in `data`, started anew in `out`.
+fn start(data: &Path, out: &Path, more: &str) -> Command {
+    let mut command = Command::new(program("glow-train"));
+    // One thread: several tests run at once, and threads that wait for each other would only slow them.
+    command.env("OMP_NUM_THREADS", "1");
+    command.arg("--data").arg(format!("images:{}", data.display())).arg("--out").arg(out);
+    // A flag in `more` stands for that of the model.
+    let model: Vec<&str> = words(MODEL).collect();
+    let kept = model.chunks(2).filter(|flag| !words(more).any(|word| word == flag[0]));
+    command.args(kept.flatten()).args(words(more)).stdout(Stdio::null());
+    command
+}
+
+fn resume(out: &Path, more: &str) -> Output {
+    let arguments = ["--out", out.to_str().unwrap(), "--resume", "--device", "cpu"];
+    run("glow-train", arguments.into_iter().chain(words(more)))
+}
+
+/// The lines of one split in a run's metrics; none where there is no file yet.
+fn lines(out: &Path, split: &str) -> Vec<serde_json::Value> {
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    let lines = metrics.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter(|line| line["split"] == split).collect()
+}
+
+fn steps(out: &Path, split: &str) -> Vec<u64> {
+    lines(out, split).iter().map(|line| line["step"].as_u64().unwrap()).collect()
+}
+
+fn checkpoint_step(out: &Path) -> u64 {
+    Checkpoint::open(&out.join("checkpoints/latest.safetensors")).unwrap().meta().step
+}
+
+/// Waits until a run has noted `step`.
+fn wait_for_step(child: &mut Child, out: &Path, step: u64) {
+    let patience = Instant::now();
+    while steps(out, "train").last().is_none_or(|&last| last < step) {
+        assert!(patience.elapsed() < Duration::from_secs(300), "step {step} was not reached");
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before step {step}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn copies_of_faces(folder: &Path, people: usize) {
+    for person in 1..=people {
+        for i in 1..=10 {
+            let to = folder.join(format!("{person}-{i}.pgm"));
+            std::fs::copy(faces().join(format!("s{person}/{i}.pgm")), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn sigterm_ends_a_validation_and_the_checkpoint_due_with_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let data = folder.path().join("photographs");
+    std::fs::create_dir(&data).unwrap();
+    copies_of_faces(&data, 10);
+    // 90 images are validated two at a time, by a model that takes its time: half a second at least.
+    let slow = "--validation-fraction 0.9 --batch-size 2 --init-batch 10 --depth 16 --hidden 128 --steps 100 \
+                --sample-every 0 --validate-every 4 --checkpoint-every 4";
+    let mut child = start(&data, &out, slow).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_step(&mut child, &out, 4);
+    signal(&child, "TERM");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(checkpoint_step(&out), 4);
+    assert_eq!(steps(&out, "train"), [1, 2, 3, 4]);
+    assert_eq!(steps(&out, "validation"), [0], "the validation was not waited for");
+    // The resumed run makes up for it, once.
+    stdout(resume(&out, "--steps 5"));
+    assert_eq!(steps(&out, "validation"), [0, 4, 5]);
+}
+
+#[test]
+fn data_that_vanish_cost_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("photographs"), folder.path().join("run"));
+    std::fs::create_dir(&data).unwrap();
+    copies_of_faces(&data, 4);
+    let mut command = start(&data, &out, "--cache-bytes 0 --steps 100000 --sample-every 0");
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_step(&mut child, &out, 3);
+    std::fs::remove_dir_all(&data).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_fails(&output, 1, "what was trained is saved");
+    let trained = *steps(&out, "train").last().unwrap();
+    assert_eq!(checkpoint_step(&out), trained);
+    // With its data back the run goes on as if nothing had been.
+    std::fs::create_dir(&data).unwrap();
+    copies_of_faces(&data, 4);
+    stdout(resume(&out, &format!("--steps {}", trained + 2)));
+    assert_eq!(steps(&out, "train"), (1..=trained + 2).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_folder_in_use_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut child = start(&faces(), &out, "--steps 1000000").stderr(Stdio::null()).spawn().unwrap();
+    wait_for_step(&mut child, &out, 1);
+    let config = std::fs::read(out.join("config.toml")).unwrap();
+    assert_fails(&resume(&out, "--lr 0.1"), 1, &format!("process {}", child.id()));
+    let second = start(&faces(), &out, "--steps 3").output().unwrap();
+    assert_fails(&second, 1, "is in use");
+    assert_eq!(std::fs::read(out.join("config.toml")).unwrap(), config);
+    // A kill leaves no lock behind.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stdout(resume(&out, &format!("--steps {}", checkpoint_step(&out) + 1)));
+}
+
+#[test]
+fn what_was_validated_and_drawn_is_not_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, whole) = (folder.path().join("run"), folder.path().join("whole"));
+    let often = "--validate-every 4 --sample-every 4 --checkpoint-every 4 --sample-images 4";
+    let trained = |out: &Path, steps: &str| {
+        stdout(run("glow-train", start(&faces(), out, &format!("{often} {steps}")).get_args()));
+    };
+    trained(&out, "--steps 4");
+    let first = lines(&out, "validation");
+    let grid = out.join("samples/step-00000004.png");
+    let drawn = std::fs::metadata(&grid).unwrap().modified().unwrap();
+    let best = std::fs::metadata(out.join("checkpoints/best.safetensors")).unwrap().modified().unwrap();
+    let printed = resume(&out, "--steps 6");
+    assert!(!String::from_utf8_lossy(&printed.stderr).contains("step 4: validation"), "{printed:?}");
+    stdout(printed);
+    assert_eq!(std::fs::metadata(&grid).unwrap().modified().unwrap(), drawn);
+    assert_eq!(lines(&out, "validation")[..2], first[..]);
+    assert!(std::fs::metadata(out.join("checkpoints/best.safetensors")).unwrap().modified().unwrap() >= best);
+    // And what is in the checkpoint of the end is what a run without a break has there.
+    trained(&whole, "--steps 6");
+    let meta =
+        |out: &Path| Checkpoint::open(&out.join("checkpoints/latest.safetensors")).unwrap().meta().clone();
+    let (broken, unbroken) = (meta(&out), meta(&whole));
+    assert_eq!(broken.best_bits_per_dim.map(f64::to_bits), unbroken.best_bits_per_dim.map(f64::to_bits));
+    assert_eq!(broken.bits_per_dim.map(f64::to_bits), unbroken.bits_per_dim.map(f64::to_bits));
+}
+
+/// A limit on the size of files stands in for a full disk: pictures make the event file outgrow it, the
+/// checkpoint stays below.
+#[test]
+fn a_disk_too_full_for_events_does_not_end_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let grids = "--steps 24 --sample-every 1 --sample-images 64";
+    stdout(run("glow-train", start(&faces(), &out, "--steps 1").get_args()));
+    let checkpoint = std::fs::metadata(out.join("checkpoints/latest.safetensors")).unwrap().len();
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", checkpoint * 5 / 4 / 512);
+    let full = Command::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(program("glow-train"))
+        .args(["--out", out.to_str().unwrap(), "--resume", "--device", "cpu"])
+        .args(words(grids))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&full.stderr).into_owned();
+    stdout(full);
+    assert_eq!(stderr.matches("warning").count(), 1, "{stderr}");
+    assert!(stderr.contains("events.out.tfevents") && stderr.contains("the run goes on"), "{stderr}");
+    assert_eq!(checkpoint_step(&out), 24);
+    assert_eq!(steps(&out, "samples"), (1..=24).collect::<Vec<_>>());
+}
