@@ -97,7 +97,7 @@ test: setup ## all tests
 	$(CARGO) test --workspace --all-features $(LOCKED)
 
 package: ## pack the library crates as for a registry
-	$(CARGO) package -p glow-models -p glow-runtime --no-verify --allow-dirty
+	$(CARGO) package -p glow-models -p glow-data -p glow-runtime --no-verify --allow-dirty
 
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)

@@ -3,6 +3,7 @@
 use criterion::Throughput;
 use glow_benches::{criterion, write_photographs};
 use glow_data::{DataSpec, ImageShape, Loader, LoaderOptions, OpenOptions, open};
+use glow_models::Data;
 
 const BATCH: usize = 64;
 
@@ -14,8 +15,8 @@ fn main() {
     let shape = ImageShape { height: 64, width: 64, channels: 3 };
     let mut group = criterion.benchmark_group("data/jpeg 178x218 to 64x64");
     group.throughput(Throughput::Elements(BATCH as u64));
-    for (name, cache_bytes) in [("decoded anew", 0), ("kept", OpenOptions::default().cache_bytes)] {
-        let options = OpenOptions { cache_bytes, ..Default::default() };
+    for (name, cache_bytes) in [("decoded anew", 0), ("kept", Data::default().cache_bytes)] {
+        let options = OpenOptions { data: Data { cache_bytes, ..Data::default() }, ..OpenOptions::default() };
         let images = open(&spec, shape, &options).expect("pictures").train;
         let options = LoaderOptions { batch_size: BATCH, shift: 2, ..Default::default() };
         let mut loader = Loader::new(images, &options).expect("a loader");

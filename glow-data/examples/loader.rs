@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use glow_data::{ImageShape, Loader, LoaderOptions, OpenOptions};
+use glow_models::Data;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -14,7 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = ImageShape { height: side, width: side, channels: 3 };
     let random_crop = crop.first().map_or(Ok(0), |crop| crop.parse())?;
     // Nothing kept: what is measured is reading and decoding.
-    let options = OpenOptions { cache_bytes: 0, random_crop, ..OpenOptions::default() };
+    let options = OpenOptions {
+        data: Data { cache_bytes: 0, random_crop, ..Data::default() },
+        ..OpenOptions::default()
+    };
     let started = Instant::now();
     let splits = glow_data::open(&spec.parse()?, shape, &options)?;
     println!(

@@ -27,7 +27,7 @@ pub trait Dataset: Send + Sync {
     fn shape(&self) -> ImageShape;
 
     /// Image `index`, decoded and fitted to [`shape`](Self::shape). `chance`, any number, picks the place
-    /// where the data set crops at random ([`OpenOptions::random_crop`](crate::OpenOptions::random_crop)).
+    /// where the data set crops at random ([`Data::random_crop`](glow_models::Data::random_crop)).
     ///
     /// # Errors
     /// When neither this image nor any that could stand in for it can be read.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "datasets")]
 use crate::DataKind;
 use crate::Misfit;
-use crate::folder::EXTENSIONS;
+use crate::folder::{EXTENSIONS, LeftOut};
 
 /// Why one image cannot be used; the text follows the name of its file.
 #[derive(Debug, thiserror::Error)]
@@ -96,12 +96,32 @@ pub enum DataError {
 
     /// There is no file with the extension of an image.
     #[error(
-        "{}: no images here; looked in all sub-folders for files ending in {}",
-        path.display(), EXTENSIONS.join(", ")
+        "{}: no images here; looked in all sub-folders for files ending in {}{}{left_out}",
+        path.display(), EXTENSIONS.join(", "), if left_out.is_empty() { "" } else { "; " }
     )]
     NoImages {
         /// The folder.
         path: PathBuf,
+        /// What was seen and is not read.
+        left_out: LeftOut,
+    },
+
+    /// A data set has classes that the model has not, or none where the model has some.
+    #[error(
+        "{data}: {}; the model's classes are {}",
+        match unknown.as_slice() {
+            [] => "its images have no classes (a folder for each class, or an attribute of celeba:)".to_string(),
+            names => format!("the model has no class {}: rename or take out these folders", names.join(", ")),
+        },
+        known.join(", ")
+    )]
+    Classes {
+        /// The data set.
+        data: String,
+        /// Its classes that the model has not.
+        unknown: Vec<String>,
+        /// The names of the model's classes.
+        known: Vec<String>,
     },
 
     /// A single image cannot be divided into training and validation.
@@ -135,7 +155,7 @@ pub enum DataError {
         count: usize,
     },
 
-    /// All images are gray and the model takes RGB.
+    /// All images to train on are gray and the model takes RGB.
     #[error(
         "{}: grayscale, as are all {count} images, and the model takes RGB; \
          train a model of one channel (--channels 1)",
@@ -184,11 +204,7 @@ impl DataError {
     #[cfg(feature = "datasets")]
     pub(crate) fn misfits(misfit: Misfit, file: &Path, count: usize) -> Self {
         let file = file.into();
-        match misfit {
-            Misfit::Gray => Self::Gray { file, count },
-            Misfit::TooSmall { height, width, model_height, model_width } => {
-                Self::TooSmall { file, height, width, model_height, model_width, count }
-            }
-        }
+        let Misfit::TooSmall { height, width, model_height, model_width } = misfit;
+        Self::TooSmall { file, height, width, model_height, model_width, count }
     }
 }

@@ -3,10 +3,22 @@
 //! Decoders fill what is missing at the end of a file with gray and report success, so that a model
 //! would see half-gray images without a word.
 
-/// Whether `bytes`, a JPEG file, reach the end-of-image marker of its image.
-///
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegDecoder;
+use image::{DynamicImage, ImageDecoder};
+
+/// Larger images are not examined for what lies before a missing end marker.
+const MAX_DECODED_BYTES: u64 = 512 << 20;
+
+/// Whether `bytes`, a JPEG file, hold the whole image: they reach its end-of-image marker, or lack that
+/// marker alone.
+pub fn is_complete(bytes: &[u8]) -> bool {
+    reaches_end_marker(bytes) || lacks_end_marker_alone(bytes)
+}
+
 /// Walks from segment to segment, so that a whole thumbnail inside a truncated file does not count.
-pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
+fn reaches_end_marker(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     // Within compressed data, 0xFF is followed by 0x00 or a restart marker; between segments it may
     // be repeated as padding.
@@ -31,6 +43,54 @@ pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether the compressed data are complete although the file has no end marker: then it makes no
+/// difference what follows them. Decoded with zeros after the data and with ones, a cut image differs.
+///
+/// Only for images of one scan: where a file has several, whole ones may be missing at its end.
+fn lacks_end_marker_alone(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_suffix(b"\xFF").unwrap_or(bytes);
+    if !has_one_scan(bytes) {
+        return false;
+    }
+    // 0xFF 0x00 is the byte 0xFF within compressed data; the longest code and its bits take 27 bits, and a
+    // block has 64 of them.
+    let decoded = |filler: &[u8]| {
+        let file = [bytes, &filler.repeat(256), b"\xFF\xD9"].concat();
+        let decoder = JpegDecoder::new(Cursor::new(file)).ok()?;
+        if decoder.total_bytes() > MAX_DECODED_BYTES {
+            return None;
+        }
+        DynamicImage::from_decoder(decoder).ok()
+    };
+    match (decoded(b"\0"), decoded(b"\xFF\0")) {
+        (Some(zeros), Some(ones)) => zeros == ones,
+        _ => false,
+    }
+}
+
+/// Whether the header declares a sequential image whose first scan has all of its components.
+fn has_one_scan(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let mut components = None;
+    while let [0xFF, marker, more @ ..] = rest {
+        let Some(&[high, low]) = more.get(..2) else { return false };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        match marker {
+            0xFF => {
+                rest = &rest[1..];
+                continue;
+            }
+            // Baseline and extended sequential: length, precision, height, width, components.
+            0xC0 | 0xC1 => components = more.get(7).copied(),
+            0xC2..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => return false,
+            0xDA => return components.is_some() && more.get(2).copied() == components,
+            _ => {}
+        }
+        rest = more.get(length..).unwrap_or_default();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,19 +103,19 @@ mod tests {
 
     #[test]
     fn every_truncation_is_noticed() {
-        assert!(jpeg_is_complete(&FILE));
+        assert!(is_complete(&FILE));
         for length in 0..FILE.len() {
-            assert!(!jpeg_is_complete(&FILE[..length]), "{length} of {}", FILE.len());
+            assert!(!is_complete(&FILE[..length]), "{length} of {}", FILE.len());
         }
         // Data after the image does no harm.
-        assert!(jpeg_is_complete(&[&FILE[..], b"\xFF\xDAmore"].concat()));
+        assert!(is_complete(&[&FILE[..], b"\xFF\xDAmore"].concat()));
     }
 
     #[test]
     fn a_thumbnail_does_not_count() {
         let mut file = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
-        assert!(!jpeg_is_complete(&file));
+        assert!(!is_complete(&file));
         file.extend([0xFF, 0xDA, 0, 2, 1, 0xFF, 0, 2, 0xFF, 0xD0, 3, 0xFF, 0xFF, 0xD9]);
-        assert!(jpeg_is_complete(&file));
+        assert!(is_complete(&file));
     }
 }

@@ -83,18 +83,18 @@ mod tests;
 
 pub use decode::{decode_image, fit_decoded, read_image};
 pub use error::{DataError, ImageError};
-pub use fit::{Fit, Misfit, check_fit, fit_image};
+pub use fit::{Fit, Fitted, Misfit, fit_image};
 pub use grid::{Grid, GridLayout};
-pub use jpeg::jpeg_is_complete;
+pub use jpeg::is_complete as jpeg_is_complete;
 pub use shape::ImageShape;
 
 #[cfg(feature = "datasets")]
 pub use {
     containers::tfrecord,
     dataset::{Dataset, Example, Splits},
-    kinds::celeba_attributes::CelebaAttributes,
-    loader::{Batch, Loader, LoaderOptions},
-    open::{OpenOptions, open},
+    kinds::celeba_lists::{CelebaAttributes, images_folder as celeba_images_folder},
+    loader::{Batch, Loader, LoaderOptions, Part},
+    open::{OpenOptions, Opened, open, open_all},
     skipped::{SkippedImage, SkippedReport},
     spec::{DataKind, DataSpec},
 };

@@ -1,101 +1,208 @@
-//! Opening a data set.
+//! Opening a data set: its kind's parts, the division for validation, and classes by their names.
+use std::fmt;
+use std::sync::Arc;
+
+use glow_models::Data;
+
 use crate::fit::Fit;
 use crate::kinds::{celeba, cifar10, imagenet, images, lsun, mnist, openai};
-use crate::{DataError, DataKind, DataSpec, ImageShape, Splits, folder};
+use crate::source::{self, Source};
+use crate::split::{Concatenated, Relabelled};
+use crate::{DataError, DataKind, DataSpec, Dataset, ImageShape, SkippedReport, Splits, folder};
 
-/// How [`open`] divides and holds a data set.
-#[derive(Clone, Debug, PartialEq)]
+/// How a data set is opened.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenOptions {
-    /// The part of the images set aside for validation, at least 0 and below 1, where the data set
-    /// has no test set of its own. Whatever it is, each part gets one image or more. Default 0.1.
-    pub validation_fraction: f64,
-    /// Decides, together with the images' names alone, which of them are set aside: where images
-    /// are added to a folder, nearly all others stay in their part. Default 0.
+    /// The hyperparameters that concern data. Those of the loader have no effect here, nor has
+    /// [`Data::data`], as the data set is named beside the options.
+    pub data: Data,
+    /// Decides, together with the images' names alone, which of them are set aside for validation: where
+    /// images are added to a folder, nearly all others stay in their part. Default 0.
     pub seed: u64,
-    /// Images whose decoded pixels fit into this many bytes are decoded once, at opening; more are decoded
-    /// again each time they are needed. Default 2 GiB.
-    pub cache_bytes: u64,
-    /// Pixels that an image's shorter side is averaged down to, if it has more, before a place of the model's
-    /// size is cropped from it at random; 0 for the centre, averaged down to the model's size. Such images
-    /// are decoded each time they are needed. Default 0.
-    pub random_crop: usize,
-    /// Classes of the model; the labels in TFRecord files are below it. 0 for a model that takes no labels.
-    /// Default 0.
+    /// Classes of the model; 0 for a model that takes no labels. Default 0.
     pub classes: usize,
-    /// The attribute of `celeba:` that gives the images their classes, 1 with it and 0 without; empty
-    /// for no classes. Default empty.
-    pub attribute: String,
+    /// The names of the model's classes in the order of their labels: an image's label is the place of its
+    /// class's name. Empty if they are not known yet; then the training images give them. Default empty.
+    pub class_names: Vec<String>,
 }
 
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self {
-            validation_fraction: 0.1,
-            seed: 0,
-            cache_bytes: 2 << 30,
-            random_crop: 0,
-            classes: 0,
-            attribute: String::new(),
-        }
+/// All images of a data set.
+#[derive(Clone)]
+pub struct Opened {
+    /// The images.
+    pub dataset: Arc<dyn Dataset>,
+    /// The images that were skipped so far.
+    pub skipped: Arc<SkippedReport>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("images", &self.dataset.len()).finish()
     }
 }
 
 /// Opens the data set `spec` for a model that takes images of `shape`.
 ///
-/// Larger images are centre-cropped to the model's aspect ratio and reduced by exact area
-/// averaging, or cropped at random; RGB becomes gray for a model of one channel. Nothing is enlarged and gray never
-/// becomes RGB. Transparency is ignored, and the orientation that a camera noted is applied.
+/// Each image is cropped as [`Data::crop`] says; the largest centred rectangle of the model's aspect ratio
+/// is averaged down by area, or a place of it is cropped at random. RGB becomes gray for a model of one
+/// channel, and gray images among others become RGB with R = G = B. Nothing is enlarged. Transparent pixels
+/// get the colour [`Data::background`], and the orientation that a camera noted is applied.
 ///
-/// Images in folders, LMDB and TFRecord files that fit [`OpenOptions::cache_bytes`] are decoded here, on all
+/// The validation images are those of [`Data::validation`] if it names some, else the data set's own, else a
+/// part of it that is set aside.
+///
+/// Images in folders, LMDB and TFRecord files that fit [`Data::cache_bytes`] are decoded here, on all
 /// cores, with a progress bar if stderr is a terminal, and those that cannot be used are left out. More are
 /// only listed; an image that later turns out to be unusable is replaced by the next one.
 ///
 /// # Errors
-/// If the folder or its files are missing, malformed or hold no image that the model can take, or
-/// if `shape` or `options` make no sense. See [`DataError`].
+/// If the folder or its files are missing, malformed or hold no image that the model can take, if all are
+/// gray and the model takes RGB, if the data set has a class that the model has not, or if `shape` or
+/// `options` make no sense. See [`DataError`].
 pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result<Splits, DataError> {
-    shape.check()?;
-    if !(0.0..1.0).contains(&options.validation_fraction) {
+    if !(0.0..1.0).contains(&options.data.validation_fraction) {
         return Err(DataError::Option {
             problem: format!(
                 "the validation fraction {}: give a number from 0 to below 1",
-                options.validation_fraction
+                options.data.validation_fraction
             ),
         });
     }
-    check_options(spec.kind, shape, options)?;
-    let fit = Fit { shape, random_crop: options.random_crop };
-    // lsun: may name a category in its folder.
-    if spec.kind != DataKind::Lsun {
-        folder::check(&spec.path)?;
+    let opening = Opening::new(spec, shape, options)?;
+    let Parts { train, test } = opening.parts(spec)?;
+    let validation = match options.data.validation.as_str() {
+        "" => test,
+        text => {
+            let Parts { train, test } = opening.parts(&DataSpec::from_argument(text)?)?;
+            Some(test.unwrap_or(train))
+        }
+    };
+    let mut splits = source::split(spec, train, validation, &opening)?;
+    if options.classes > 0 {
+        let names = match options.class_names.as_slice() {
+            [] => splits.train.classes().to_vec(),
+            names => names.to_vec(),
+        };
+        splits.train = by_name(spec, splits.train, &names)?;
+        splits.validation = by_name(spec, splits.validation, &names)?;
     }
-    match spec.kind {
-        DataKind::Images => images::open(&spec.path, folder::list(&spec.path)?, fit, options),
-        DataKind::Celeba => celeba::open(&spec.path, fit, options),
-        DataKind::Cifar10 => cifar10::open(&spec.path, shape),
-        DataKind::Imagenet => imagenet::open(&spec.path, shape, options),
-        DataKind::Lsun => lsun::open(&spec.path, fit, options),
-        DataKind::Mnist => mnist::open(&spec.path, shape, options),
-        DataKind::Tfrecord => openai::open(&spec.path, fit, options),
+    Ok(splits)
+}
+
+/// Opens all images of the data set `spec`, those to train on first. Gray images become RGB for a model
+/// that takes RGB, also if all are gray.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_all(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result<Opened, DataError> {
+    let opening = Opening::new(spec, shape, options)?;
+    let Parts { train, test } = opening.parts(spec)?;
+    let mut parts = Vec::new();
+    for part in [Some(train), test].into_iter().flatten() {
+        let dataset = source::whole(part, &opening)?;
+        parts.push(match options.classes {
+            0 => dataset,
+            _ => by_name(spec, dataset, &options.class_names)?,
+        });
+    }
+    Ok(Opened { dataset: Concatenated::new(parts), skipped: opening.skipped })
+}
+
+/// What kinds need to know to open a folder.
+pub(crate) struct Opening<'a> {
+    pub fit: Fit,
+    pub options: &'a OpenOptions,
+    pub skipped: Arc<SkippedReport>,
+}
+
+/// What a kind finds in its folder.
+pub(crate) struct Parts {
+    /// The images to train on; all of them where there is no test set.
+    pub train: Part,
+    /// The data set's own images to validate on.
+    pub test: Option<Part>,
+}
+
+/// Images that are opened but not yet divided.
+pub(crate) enum Part {
+    /// Images that are decoded one by one, of which single ones may be unusable.
+    Source(Arc<dyn Source>),
+    /// Images that can be had at once.
+    Dataset {
+        dataset: Arc<dyn Dataset>,
+        /// Whether they are gray by their kind.
+        gray: bool,
+    },
+}
+
+impl<'a> Opening<'a> {
+    fn new(spec: &DataSpec, shape: ImageShape, options: &'a OpenOptions) -> Result<Self, DataError> {
+        shape.check()?;
+        check_options(spec.kind, shape, &options.data)?;
+        let fit =
+            Fit { shape, preprocessing: options.data.preprocessing(), random_crop: options.data.random_crop };
+        Ok(Self { fit, options, skipped: Arc::default() })
+    }
+
+    fn parts(&self, spec: &DataSpec) -> Result<Parts, DataError> {
+        let path = &spec.path;
+        // lsun: may name a category in its folder.
+        if spec.kind != DataKind::Lsun {
+            folder::check(path)?;
+        }
+        match spec.kind {
+            DataKind::Images => images::open(path, self),
+            DataKind::Celeba => celeba::open(path, self),
+            DataKind::Cifar10 => cifar10::open(path, self),
+            DataKind::Imagenet => imagenet::open(path, self),
+            DataKind::Lsun => lsun::open(path, self),
+            DataKind::Mnist => mnist::open(path, self),
+            DataKind::Tfrecord => openai::open(path, self),
+        }
+    }
+
+    /// Tells the user what a data set leaves out; nothing if that is nothing.
+    pub fn note(&self, text: &dyn fmt::Display) {
+        let text = text.to_string();
+        if !text.is_empty() {
+            eprintln!("note: {text}");
+        }
     }
 }
 
+/// A data set with the labels of `names`.
+fn by_name(
+    spec: &DataSpec,
+    dataset: Arc<dyn Dataset>,
+    names: &[String],
+) -> Result<Arc<dyn Dataset>, DataError> {
+    let classes = dataset.classes();
+    if names.is_empty() || classes == names {
+        return Ok(dataset);
+    }
+    let unknown: Vec<String> = classes.iter().filter(|class| !names.contains(class)).cloned().collect();
+    if classes.is_empty() || !unknown.is_empty() {
+        return Err(DataError::Classes { data: spec.to_string(), unknown, known: names.to_vec() });
+    }
+    Ok(Arc::new(Relabelled::new(dataset, names.to_vec())))
+}
+
 /// Refuses options that the kind would ignore.
-fn check_options(kind: DataKind, shape: ImageShape, options: &OpenOptions) -> Result<(), DataError> {
-    let problem = if !options.attribute.is_empty() && kind != DataKind::Celeba {
-        format!("--attribute {}: only celeba: has attributes, not {}:", options.attribute, kind.name())
-    } else if options.random_crop == 0 {
+fn check_options(kind: DataKind, shape: ImageShape, data: &Data) -> Result<(), DataError> {
+    let problem = if !data.attribute.is_empty() && kind != DataKind::Celeba {
+        format!("--attribute {}: only celeba: has attributes, not {}:", data.attribute, kind.name())
+    } else if data.random_crop == 0 {
         return Ok(());
     } else if matches!(kind, DataKind::Cifar10 | DataKind::Imagenet | DataKind::Mnist) {
         format!(
             "--random-crop {}: images of {}: have their size already; set it to 0",
-            options.random_crop,
+            data.random_crop,
             kind.name()
         )
-    } else if options.random_crop < shape.height.max(shape.width) {
+    } else if data.random_crop < shape.height.max(shape.width) {
         format!(
             "--random-crop {}: the model takes {shape} pixels; give at least its longer side, or 0",
-            options.random_crop
+            data.random_crop
         )
     } else {
         return Ok(());

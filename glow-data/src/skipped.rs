@@ -30,6 +30,10 @@ pub struct SkippedReport {
 struct Inner {
     files: HashSet<PathBuf>,
     first: Vec<SkippedImage>,
+    /// Names of gray images that became RGB, where images are decoded on demand.
+    gray: HashSet<String>,
+    /// How many gray images became RGB, where all were decoded at once.
+    counted_gray: usize,
 }
 
 impl SkippedReport {
@@ -55,6 +59,28 @@ impl SkippedReport {
             inner.first.push(image);
         } else if inner.files.len() == NAMED + 1 {
             eprintln!("warning: further skipped images are counted and not named");
+        }
+    }
+
+    /// How many gray images became RGB with R = G = B so far.
+    pub fn gray(&self) -> usize {
+        let inner = self.lock();
+        inner.gray.len() + inner.counted_gray
+    }
+
+    /// Notes that a gray image became RGB.
+    pub(crate) fn record_gray(&self, name: &str) {
+        let mut inner = self.lock();
+        if inner.gray.insert(name.into()) && inner.gray.len() == 1 {
+            eprintln!("note: some images are gray, such as {name}; for this RGB model, R = G = B in them");
+        }
+    }
+
+    /// Notes that `gray` of `all` images became RGB.
+    pub(crate) fn count_gray(&self, gray: usize, all: usize) {
+        if gray > 0 {
+            self.lock().counted_gray += gray;
+            eprintln!("note: {gray} of {all} images are gray; for this RGB model, R = G = B in them");
         }
     }
 

@@ -8,10 +8,14 @@ use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fit::Fit;
+use crate::fit::{Fit, Fitted};
 use crate::memory::Memory;
+use crate::open::{Opening, Part};
 use crate::split;
-use crate::{DataError, Dataset, Example, ImageError, ImageShape, OpenOptions, SkippedReport, Splits};
+use crate::{DataError, DataSpec, Dataset, Example, ImageError, ImageShape, SkippedReport, Splits};
+
+/// Images that are looked at to tell whether a data set is gray.
+const PROBES: usize = 16;
 
 /// Images in some kind of files, in an order.
 pub(crate) trait Source: Send + Sync {
@@ -27,69 +31,118 @@ pub(crate) trait Source: Send + Sync {
 
     fn fit(&self) -> Fit;
 
-    /// Image `index`, fitted; `chance` is as for [`Dataset::load`].
-    fn load(&self, index: usize, chance: u64) -> Result<Example, ImageError>;
+    /// Image `index`, fitted, and its label; `chance` is as for [`Dataset::load`].
+    fn load(&self, index: usize, chance: u64) -> Result<(Fitted, u32), ImageError>;
 }
 
-/// A source without a test set of its own.
-pub(crate) fn divided(source: Arc<dyn Source>, options: &OpenOptions) -> Result<Splits, DataError> {
-    let skipped = Arc::new(SkippedReport::default());
-    let divide = |names: &[String]| {
-        split::divide(names.iter().map(String::as_str), options)
-            .ok_or_else(|| DataError::TooFew { path: source.root().into() })
-    };
-    if fits_into_memory(&[&*source], options) {
-        let memory = decoded(&*source, &skipped)?;
-        let parts = divide(&memory.names)?;
-        let (train, validation) = split::subsets(Arc::new(memory), parts);
-        return Ok(Splits { train, validation, official: false, skipped });
-    }
-    let all = (0..source.len()).collect();
-    Streamed::open(source.clone(), all, skipped.clone())?;
-    let names: Vec<String> = (0..source.len()).map(|index| source.name(index)).collect();
-    let (train, validation) = divide(&names)?;
-    Ok(Splits {
-        train: Arc::new(Streamed::open(source.clone(), train, skipped.clone())?),
-        validation: Arc::new(Streamed::open(source.clone(), validation, skipped.clone())?),
-        official: false,
-        skipped,
-    })
-}
-
-/// Two sources that are the official split.
-pub(crate) fn official(
-    train: Arc<dyn Source>,
-    validation: Arc<dyn Source>,
-    options: &OpenOptions,
+/// A data set in two parts: those given, or one of them divided.
+pub(crate) fn split(
+    spec: &DataSpec,
+    train: Part,
+    validation: Option<Part>,
+    opening: &Opening<'_>,
 ) -> Result<Splits, DataError> {
-    let skipped = Arc::new(SkippedReport::default());
-    let in_memory = fits_into_memory(&[&*train, &*validation], options);
-    let part = |source: Arc<dyn Source>| -> Result<Arc<dyn Dataset>, DataError> {
-        if in_memory {
-            return Ok(Arc::new(decoded(&*source, &skipped)?));
-        }
-        let all = (0..source.len()).collect();
-        Ok(Arc::new(Streamed::open(source, all, skipped.clone())?))
+    let skipped = opening.skipped.clone();
+    let Some(validation) = validation else {
+        let (train, validation) = divided(spec, train, opening)?;
+        return Ok(Splits { train, validation, official: false, skipped });
     };
-    Ok(Splits {
-        train: part(train)?,
-        validation: part(validation)?,
-        official: true,
-        skipped: skipped.clone(),
-    })
+    let in_memory = fits_into_memory(&[&train, &validation], opening);
+    let train = held(train, in_memory, Gray::Refused, opening)?;
+    let validation = held(validation, in_memory, Gray::Converted, opening)?;
+    Ok(Splits { train, validation, official: true, skipped })
+}
+
+/// All images of a part.
+pub(crate) fn whole(part: Part, opening: &Opening<'_>) -> Result<Arc<dyn Dataset>, DataError> {
+    let in_memory = fits_into_memory(&[&part], opening);
+    held(part, in_memory, Gray::Converted, opening)
+}
+
+type Pair = (Arc<dyn Dataset>, Arc<dyn Dataset>);
+
+/// A part without a test set of its own, of which some images are set aside.
+fn divided(spec: &DataSpec, part: Part, opening: &Opening<'_>) -> Result<Pair, DataError> {
+    let data = &opening.options.data;
+    let divide = |names: &[String]| {
+        let names = names.iter().map(String::as_str);
+        split::divide(names, data.validation_fraction, opening.options.seed)
+            .ok_or_else(|| DataError::TooFew { path: spec.path.clone() })
+    };
+    let in_memory = fits_into_memory(&[&part], opening);
+    match part {
+        Part::Source(source) if !in_memory => {
+            let all = Streamed::open(source.clone(), (0..source.len()).collect(), opening.skipped.clone())?;
+            all.refuse_gray()?;
+            let names: Vec<String> = (0..source.len()).map(|index| source.name(index)).collect();
+            let (train, validation) = divide(&names)?;
+            let part = |indices| -> Result<Arc<dyn Dataset>, DataError> {
+                Ok(Arc::new(Streamed::open(source.clone(), indices, opening.skipped.clone())?))
+            };
+            Ok((part(train)?, part(validation)?))
+        }
+        part => {
+            let all = held(part, in_memory, Gray::Refused, opening)?;
+            let names: Vec<String> = (0..all.len()).map(|index| all.name(index)).collect();
+            let parts = divide(&names)?;
+            Ok(split::subsets(all, parts))
+        }
+    }
+}
+
+/// What is done with images that are all gray if the model takes RGB.
+#[derive(Clone, Copy, PartialEq)]
+enum Gray {
+    Refused,
+    Converted,
+}
+
+/// A part as a data set, its images decoded now or when they are asked for.
+fn held(
+    part: Part,
+    in_memory: bool,
+    gray: Gray,
+    opening: &Opening<'_>,
+) -> Result<Arc<dyn Dataset>, DataError> {
+    match part {
+        Part::Dataset { dataset, gray: true } if gray == Gray::Refused && dataset.shape().channels == 3 => {
+            Err(DataError::Gray { file: dataset.name(0).into(), count: dataset.len() })
+        }
+        Part::Dataset { dataset, .. } => Ok(dataset),
+        Part::Source(source) if in_memory => Ok(Arc::new(decoded(&*source, gray, &opening.skipped)?)),
+        Part::Source(source) => {
+            let all = (0..source.len()).collect();
+            let streamed = Streamed::open(source, all, opening.skipped.clone())?;
+            if gray == Gray::Refused {
+                streamed.refuse_gray()?;
+            }
+            Ok(Arc::new(streamed))
+        }
+    }
 }
 
 /// Whether the pixels may be kept. Random crops differ from time to time, so that there is nothing to keep.
-fn fits_into_memory(sources: &[&dyn Source], options: &OpenOptions) -> bool {
-    let bytes = |source: &dyn Source| source.len() as u64 * source.fit().shape.bytes() as u64;
-    options.random_crop == 0
-        && sources.iter().map(|&source| bytes(source)).sum::<u64>() <= options.cache_bytes
+fn fits_into_memory(parts: &[&Part], opening: &Opening<'_>) -> bool {
+    let bytes = |part: &Part| match part {
+        Part::Source(source) => source.len() as u64 * source.fit().shape.bytes() as u64,
+        Part::Dataset { .. } => 0,
+    };
+    let data = &opening.options.data;
+    data.random_crop == 0 && parts.iter().map(|part| bytes(part)).sum::<u64>() <= data.cache_bytes
 }
 
 /// The usable images of a source.
-fn decoded(source: &dyn Source, skipped: &SkippedReport) -> Result<Memory, DataError> {
+fn decoded(source: &dyn Source, gray: Gray, skipped: &SkippedReport) -> Result<Memory, DataError> {
     let shape = source.fit().shape;
-    let (mut pixels, labels) = decode_all(source, skipped)?;
+    let (mut pixels, results) = decode_all(source, skipped)?;
+    let labels: Vec<Option<u32>> = results.iter().map(|result| result.map(|(label, _)| label)).collect();
+    let usable = results.iter().flatten().count();
+    let grays = results.iter().flatten().filter(|(_, was_gray)| *was_gray).count();
+    if grays == usable && gray == Gray::Refused {
+        let file = source.root().join(source.name(0));
+        return Err(DataError::Gray { file, count: usable });
+    }
+    skipped.count_gray(grays, usable);
     // Close the gaps.
     let bytes = shape.bytes();
     let kept: Vec<usize> = (0..labels.len()).filter(|&index| labels[index].is_some()).collect();
@@ -113,12 +166,12 @@ fn failure(source: &dyn Source, index: usize, reason: ImageError) -> Failure {
     (source.root().join(source.name(index)), reason)
 }
 
-/// Decodes a source on all cores into one buffer, in its order, with the labels: `None` for images that
-/// cannot be used, whose parts of the buffer mean nothing.
-fn decode_all(
-    source: &dyn Source,
-    skipped: &SkippedReport,
-) -> Result<(Vec<u8>, Vec<Option<u32>>), DataError> {
+/// The pixels of all images, and of each its label and whether it was gray; `None` for images that cannot
+/// be used, whose pixels mean nothing.
+type Decoded = (Vec<u8>, Vec<Option<(u32, bool)>>);
+
+/// Decodes a source on all cores into one buffer, in its order.
+fn decode_all(source: &dyn Source, skipped: &SkippedReport) -> Result<Decoded, DataError> {
     let progress = progress("decoding", "images", source.len());
     let mut pixels = vec![0; source.len() * source.fit().shape.bytes()];
     let mut labels = vec![None; source.len()];
@@ -135,9 +188,9 @@ fn decode_all(
                     return;
                 };
                 match source.load(index, 0) {
-                    Ok(example) => {
-                        slot.copy_from_slice(&example.pixels);
-                        *label = Some(example.label);
+                    Ok((fitted, class)) => {
+                        slot.copy_from_slice(&fitted.pixels);
+                        *label = Some((class, fitted.was_gray));
                     }
                     Err(reason) => {
                         let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +246,24 @@ impl Streamed {
         streamed.load(0, 0)?;
         Ok(streamed)
     }
+
+    fn example(&self, index: usize, fitted: Fitted, label: u32) -> Example {
+        if fitted.was_gray {
+            self.skipped.record_gray(&self.source.name(index));
+        }
+        Example { pixels: fitted.pixels, label }
+    }
+
+    /// Fails if the model takes RGB and all of a few images, spread over the data set, are gray.
+    fn refuse_gray(&self) -> Result<(), DataError> {
+        let probes = self.indices.iter().step_by(self.indices.len().div_ceil(PROBES));
+        let mut usable = probes.filter_map(|&index| self.source.load(index, 0).ok()).peekable();
+        if usable.peek().is_some() && usable.all(|(fitted, _)| fitted.was_gray) {
+            let file = self.source.root().join(self.source.name(self.indices[0]));
+            return Err(DataError::Gray { file, count: self.indices.len() });
+        }
+        Ok(())
+    }
 }
 
 impl Dataset for Streamed {
@@ -211,11 +282,11 @@ impl Dataset for Streamed {
         let (before, from) = self.indices.split_at(index);
         for &index in from.iter().chain(before) {
             match self.source.load(index, chance) {
-                Ok(example) => {
+                Ok((fitted, label)) => {
                     for (file, reason) in &failures {
                         self.skipped.record(file, &reason.reason());
                     }
-                    return Ok(example);
+                    return Ok(self.example(index, fitted, label));
                 }
                 Err(reason) => failures.push(failure(&*self.source, index, reason)),
             }
@@ -226,7 +297,7 @@ impl Dataset for Streamed {
     fn get(&self, index: usize) -> Result<Option<Example>, DataError> {
         let index = self.indices[index];
         match self.source.load(index, 0) {
-            Ok(example) => Ok(Some(example)),
+            Ok((fitted, label)) => Ok(Some(self.example(index, fitted, label))),
             Err(reason) => {
                 let (file, reason) = failure(&*self.source, index, reason);
                 self.skipped.record(&file, &reason.reason());

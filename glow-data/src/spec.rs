@@ -62,7 +62,7 @@ impl DataSpec {
     /// # Errors
     /// The text names a kind that does not exist and no folder either.
     pub fn from_argument(text: &str) -> Result<Self, DataError> {
-        let folder = Self { kind: DataKind::Images, path: text.into() };
+        let folder = Self { kind: DataKind::Images, path: home(text) };
         if !text.is_empty() && !text.contains(':') {
             return Ok(folder);
         }
@@ -77,9 +77,20 @@ impl FromStr for DataSpec {
         // Only the first colon separates: a path may hold more of them.
         let parsed = text.split_once(':').and_then(|(kind, path)| {
             let kind = DataKind::ALL.into_iter().find(|k| k.name() == kind)?;
-            (!path.is_empty()).then(|| Self { kind, path: path.into() })
+            (!path.is_empty()).then(|| Self { kind, path: home(path) })
         });
         parsed.ok_or_else(|| DataError::Spec { text: text.into() })
+    }
+}
+
+/// The path, with the home folder for a `~` before the first slash: shells put it there only at the
+/// beginning of a word, and in `images:~/photos` that is `images:`.
+fn home(path: &str) -> PathBuf {
+    match path.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            std::env::home_dir().map_or_else(|| path.into(), |home| home.join(rest.trim_start_matches('/')))
+        }
+        _ => path.into(),
     }
 }
 
@@ -102,6 +113,16 @@ mod tests {
             assert_eq!(spec.path, PathBuf::from("some/folder:with colon"));
             assert_eq!(spec.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder() {
+        let home = std::env::home_dir().unwrap();
+        let path = |text: &str| text.parse::<DataSpec>().unwrap().path;
+        assert_eq!(path("images:~/photos"), home.join("photos"));
+        assert_eq!(path("images:~"), home);
+        assert_eq!(path("images:~photos"), PathBuf::from("~photos"));
+        assert_eq!(DataSpec::from_argument("~/photos").unwrap().path, home.join("photos"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Setting images aside for validation.
+//! Data sets made of others: a part set aside for validation, several in a row, other labels.
 
 use std::sync::Arc;
 
 use crate::order::hash_name;
-use crate::{DataError, Dataset, Example, ImageShape, OpenOptions};
+use crate::{DataError, Dataset, Example, ImageShape};
 
 /// The indices of `names` to train on and those to set aside, both ascending; `None` if there are
 /// too few to divide.
@@ -12,15 +12,16 @@ use crate::{DataError, Dataset, Example, ImageShape, OpenOptions};
 /// the names nor, but at the margin, on which others there are.
 pub(crate) fn divide<'a>(
     names: impl Iterator<Item = &'a str>,
-    options: &OpenOptions,
+    fraction: f64,
+    seed: u64,
 ) -> Option<(Vec<usize>, Vec<usize>)> {
     let mut ranked: Vec<(u64, usize)> =
-        names.enumerate().map(|(index, name)| (hash_name(options.seed, name), index)).collect();
+        names.enumerate().map(|(index, name)| (hash_name(seed, name), index)).collect();
     if ranked.len() < 2 {
         return None;
     }
     ranked.sort_unstable();
-    let wanted = (ranked.len() as f64 * options.validation_fraction).round() as usize;
+    let wanted = (ranked.len() as f64 * fraction).round() as usize;
     let train = ranked.split_off(wanted.clamp(1, ranked.len() - 1));
     let indices = |part: Vec<(u64, usize)>| {
         let mut indices: Vec<usize> = part.into_iter().map(|(_, index)| index).collect();
@@ -71,13 +72,113 @@ pub(crate) fn subsets(
     (Arc::new(subset(train)), Arc::new(subset(validation)))
 }
 
+/// Several data sets of one shape, one after the other.
+pub(crate) struct Concatenated(Vec<Arc<dyn Dataset>>);
+
+impl Concatenated {
+    /// The parts, of which there is at least one, as one data set.
+    pub fn new(mut parts: Vec<Arc<dyn Dataset>>) -> Arc<dyn Dataset> {
+        match parts.len() {
+            1 => parts.swap_remove(0),
+            _ => Arc::new(Self(parts)),
+        }
+    }
+
+    /// The part of image `index`, and its number there.
+    fn locate(&self, mut index: usize) -> (&dyn Dataset, usize) {
+        for part in &self.0 {
+            if index < part.len() {
+                return (&**part, index);
+            }
+            index -= part.len();
+        }
+        panic!("an index below len");
+    }
+}
+
+impl Dataset for Concatenated {
+    fn len(&self) -> usize {
+        self.0.iter().map(|part| part.len()).sum()
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.0[0].shape()
+    }
+
+    fn load(&self, index: usize, chance: u64) -> Result<Example, DataError> {
+        let (part, index) = self.locate(index);
+        part.load(index, chance)
+    }
+
+    fn get(&self, index: usize) -> Result<Option<Example>, DataError> {
+        let (part, index) = self.locate(index);
+        part.get(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        let (part, index) = self.locate(index);
+        part.name(index)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.0[0].classes()
+    }
+}
+
+/// A data set with its classes in another order, perhaps among further ones.
+pub(crate) struct Relabelled {
+    inner: Arc<dyn Dataset>,
+    /// For each label of `inner` the one here.
+    labels: Vec<u32>,
+    classes: Vec<String>,
+}
+
+impl Relabelled {
+    /// # Panics
+    /// If a class of `inner` is not among `classes`.
+    pub fn new(inner: Arc<dyn Dataset>, classes: Vec<String>) -> Self {
+        let place = |name| classes.iter().position(|class| class == name).expect("a known class") as u32;
+        let labels = inner.classes().iter().map(place).collect();
+        Self { inner, labels, classes }
+    }
+
+    fn relabel(&self, example: Example) -> Example {
+        Example { label: self.labels[example.label as usize], ..example }
+    }
+}
+
+impl Dataset for Relabelled {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.inner.shape()
+    }
+
+    fn load(&self, index: usize, chance: u64) -> Result<Example, DataError> {
+        self.inner.load(index, chance).map(|example| self.relabel(example))
+    }
+
+    fn get(&self, index: usize) -> Result<Option<Example>, DataError> {
+        Ok(self.inner.get(index)?.map(|example| self.relabel(example)))
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.inner.name(index)
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn divided(names: &[String], fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-        let options = OpenOptions { validation_fraction: fraction, seed, ..OpenOptions::default() };
-        divide(names.iter().map(String::as_str), &options).unwrap()
+        divide(names.iter().map(String::as_str), fraction, seed).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use crate::ExportError;
 use crate::verify::Images;
 use glow_data::{DataError, DataKind, DataSpec, ImageShape, OpenOptions};
-use glow_models::Config;
+use glow_models::{CheckpointMeta, Data};
 use ndarray::{Array3, Axis, stack};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -16,12 +16,12 @@ type Example = (Array3<u8>, Option<i64>);
 /// that has some, as no model was trained on those, and from all images otherwise.
 pub(crate) fn draw(
     spec: &DataSpec,
-    config: &Config,
+    meta: &CheckpointMeta,
     first: usize,
     second: usize,
 ) -> Result<(Images, Images), ExportError> {
     let failed = |reason: String| ExportError::Calibration { data: spec.to_string(), reason };
-    let mut examples = examples(spec, config, first + second)?;
+    let mut examples = examples(spec, meta, first + second)?;
     if examples.len() < 2 {
         return Err(failed(format!("{} of its images can be read; at least 2 are needed", examples.len())));
     }
@@ -37,20 +37,25 @@ fn collect(examples: Vec<Example>) -> Images {
 }
 
 /// `most` of the images, or as many as can be read.
-fn examples(spec: &DataSpec, config: &Config, most: usize) -> Result<Vec<Example>, ExportError> {
+fn examples(spec: &DataSpec, meta: &CheckpointMeta, most: usize) -> Result<Vec<Example>, ExportError> {
     let failed = |source: DataError| ExportError::Data { data: spec.to_string(), source };
+    let config = &meta.config;
     let model = &config.model;
     let shape = ImageShape { height: model.height, width: model.width, channels: model.channels };
-    let options = OpenOptions {
+    let is_celeba = spec.kind == DataKind::Celeba;
+    let data = Data {
         // A few images are needed, not the whole set in memory; but npz files may be compressed.
-        cache_bytes: if spec.kind == DataKind::Imagenet { OpenOptions::default().cache_bytes } else { 0 },
-        classes: model.classes,
-        attribute: if spec.kind == DataKind::Celeba { config.data.attribute.clone() } else { String::new() },
-        ..OpenOptions::default()
+        cache_bytes: if spec.kind == DataKind::Imagenet { Data::default().cache_bytes } else { 0 },
+        attribute: if is_celeba { config.data.attribute.clone() } else { String::new() },
+        validation: String::new(),
+        random_crop: 0,
+        ..config.data.clone()
     };
+    let class_names = meta.class_names.clone();
+    let options = OpenOptions { data, seed: config.training.seed, classes: model.classes, class_names };
     let splits = glow_data::open(spec, shape, &options).map_err(failed)?;
     let classes = splits.train.classes();
-    if model.classes > 0 && classes.len() != model.classes {
+    if model.classes > 0 && meta.class_names.is_empty() && classes.len() != model.classes {
         return Err(ExportError::Calibration {
             data: spec.to_string(),
             reason: format!("the model has {} classes, and the data set {}", model.classes, classes.len()),

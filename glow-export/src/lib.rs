@@ -122,12 +122,14 @@ pub fn export(
     let (calibration, held_out) = match &options.images {
         Some(source) => {
             let (first, second) = (calibration_size(&architecture), verify::evaluation_size(&architecture));
-            let (calibration, held_out) = data::draw(source, &checkpoint.meta().config, first, second)?;
+            let (calibration, held_out) = data::draw(source, checkpoint.meta(), first, second)?;
             (Some(calibration), Some(held_out))
         }
         None if options.precision == Precision::Int8 => return Err(ExportError::NoCalibration),
         None => (None, None),
     };
+    let preprocessing = checkpoint.meta().config.data.preprocessing();
+    let class_names = checkpoint.meta().class_names.clone();
     let parameters = Parameters::load(&checkpoint, options.weights)?;
     let provenance = provenance(&checkpoint, options.weights);
     let path = checkpoint.path().to_path_buf();
@@ -144,8 +146,12 @@ pub fn export(
         _ => fp32.clone(),
     };
     let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
-    let sealed =
-        |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
+    let sealed = |precision| {
+        let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
+        manifest.preprocessing = preprocessing;
+        manifest.class_names = class_names.clone();
+        manifest
+    };
     let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
     let (mut verification, mut quality) = (None, None);
     if options.verify {

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let glow = Glow::load(bundle)?;
     let attributes = glow.attributes()?;
-    let photograph = images::read(image, glow.architecture())?.insert_axis(Axis(0));
+    let photograph = images::read(image, &glow)?.insert_axis(Axis(0));
     let latents = glow.encode(&photograph, &EncodeOptions::default())?.latents;
     if strengths.is_empty() {
         for (attribute, coordinate) in attributes.iter().zip(attributes.project(&latents)?) {

@@ -36,7 +36,7 @@ fn scores(glow: &Glow, folder: &str) -> Result<Vec<(PathBuf, f64)>, Box<dyn Erro
     for paths in images::list(folder)?.chunks(glow.max_batch()) {
         let (mut read, mut pixels) = (Vec::new(), Vec::new());
         for path in paths {
-            match images::read(path, glow.architecture()) {
+            match images::read(path, glow) {
                 Ok(image) => {
                     read.push(path.clone());
                     pixels.push(image);

@@ -241,12 +241,12 @@ pub enum Error {
     },
     /// A file that does not hold an image.
     #[cfg(feature = "image")]
-    #[error("{path} cannot be used")]
+    #[error("{path} cannot be decoded as an image")]
     Decode {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: glow_data::ImageError,
+        source: image::ImageError,
     },
     /// A folder of images that cannot be read.
     #[cfg(feature = "image")]

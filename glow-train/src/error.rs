@@ -1,5 +1,6 @@
 //! What can go wrong in a run.
 use crate::device::DeviceError;
+use crate::distributed::DistributedError;
 use crate::flow::MissingLabels;
 use glow_data::DataError;
 use glow_models::{Architecture, CheckpointError, Config, ConfigError, PretrainedError};
@@ -17,9 +18,25 @@ pub enum TrainError {
     /// The data set cannot be used.
     #[error("the data set cannot be used")]
     Data(#[from] DataError),
+    /// The data set is not where a relative path leads from here.
+    #[error(
+        "the run was started in {folder}, and {data} is meant from there: resume it there, or name the data set anew \
+         by --data"
+    )]
+    MovedData {
+        /// The data set.
+        data: String,
+        /// The folder that the run was started in.
+        folder: String,
+        /// Why it cannot be used from here.
+        source: DataError,
+    },
     /// The device cannot be used.
     #[error("the device cannot be used")]
     Device(#[from] DeviceError),
+    /// The processes cannot train together.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// A checkpoint cannot be used.
     #[error("cannot go on from the checkpoint")]
     Checkpoint(#[from] CheckpointError),
@@ -128,6 +145,20 @@ pub enum TrainError {
         /// was not.
         layer: String,
     },
+}
+
+impl TrainError {
+    /// Tells of the folder that the run was started in, if `data` has a relative path and is not found.
+    pub(crate) fn with_working_folder(self, data: &str, folder: &str) -> Self {
+        let relative = data.split_once(':').is_some_and(|(_, path)| std::path::Path::new(path).is_relative());
+        let here = std::env::current_dir().is_ok_and(|here| here == std::path::Path::new(folder));
+        match self {
+            Self::Data(source @ DataError::Missing { .. }) if relative && !here && !folder.is_empty() => {
+                Self::MovedData { data: data.into(), folder: folder.into(), source }
+            }
+            other => other,
+        }
+    }
 }
 
 /// What to do about an error of libtorch.

@@ -91,6 +91,12 @@ pub struct CheckpointMeta {
     /// Minutes of training so far, over all processes that went on with the run.
     #[serde(default)]
     pub minutes: f64,
+    /// Names of the classes, in the order of their labels; empty for a model without classes, and in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
+    /// The folder that relative paths of the configuration are relative to; empty in older files.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub working_folder: String,
     /// Names of the averages in [`Group::FurtherAverages`], from the first; at most 255.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_averages: Vec<String>,

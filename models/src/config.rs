@@ -1,7 +1,7 @@
 //! A run's whole configuration: `config.toml`, the presets, and overrides by key.
 use crate::fields::hyperparameters;
 use crate::presets::{self, preset_names};
-use crate::{Architecture, ArchitectureError, Duration, Field, Schedule, Training, legacy};
+use crate::{Architecture, ArchitectureError, Colour, Crop, Duration, Field, Schedule, Training, legacy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -11,7 +11,9 @@ hyperparameters! {
     pub struct Data {
         /// The data set as KIND:PATH, such as "images:photos" or "cifar10:cifar-10-batches-bin".
         data: String = String::new(),
-        /// Share of the images held out for validation, for kinds without a test set of their own.
+        /// Images to validate on, as KIND:PATH or a folder of images; empty for the data set's own validation images, or a part of it.
+        validation: String = String::new(),
+        /// Share of the images held out for validation, where neither the data set nor --validation has any.
         validation_fraction: f64 = 0.1,
         /// Bytes of decoded images kept in memory; a larger data set is decoded as it is read.
         cache_bytes: u64 = 2 << 30,
@@ -19,6 +21,14 @@ hyperparameters! {
         random_crop: usize = 0,
         /// Attribute of celeba: that gives the images their two classes, such as Smiling; empty for none.
         attribute: String = String::new(),
+        /// Part of each image that is used, LEFT,TOP,WIDTH,HEIGHT in percent of its width and height, such as "6.7%,17.4%,85.4%,69.7%"; empty for the whole image.
+        crop: Crop = Crop::WHOLE,
+        /// Colour behind transparent pixels, #rrggbb.
+        background: Colour = Colour::WHITE,
+        /// Threads that read and decode images; 0 for one a core, 8 at most.
+        loader_threads: usize = 0,
+        /// Batches that are read ahead of training.
+        prefetch: usize = 8,
     }
 }
 
@@ -127,7 +137,11 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+    /// Reads the text of a TOML file, which `origin` names in errors; as [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         toml::from_str(text)
             .map_err(|source| ConfigError::Parse { origin: origin.into(), source: Box::new(source) })
     }

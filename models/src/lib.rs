@@ -28,6 +28,7 @@ mod optional;
 mod parameter_values;
 mod parameters;
 mod plan;
+mod preprocessing;
 mod presets;
 mod pretrained;
 pub mod protobuf;
@@ -54,6 +55,7 @@ pub use latent::{LatentShape, LevelShape};
 pub use parameter_values::{ParameterValues, Values, ValuesError};
 pub use parameters::{Dtype, Init, Parameter, Role, RotationPart};
 pub use plan::{Interval, Plan};
+pub use preprocessing::{Colour, Crop, Preprocessing, PreprocessingError};
 pub use presets::preset_names;
 pub use pretrained::{Pretrained, PretrainedError};
 pub use tensor_file::{MAX_HEADER_BYTES, TensorFile, parse_tensors, read_tensor_file};
@@ -61,4 +63,4 @@ pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
 pub use thaw::{ThawError, thaw};
-pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};
+pub use training::{GradientSums, Memory, NetworkPrecision, Optimizer, Schedule, Training};

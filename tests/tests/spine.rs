@@ -36,7 +36,7 @@ fn config(settings: &[(&str, &str)]) -> Config {
 }
 
 fn trained(config: Config, steps: usize) -> (Trainer, Splits) {
-    let splits = open_data(&config).unwrap();
+    let splits = open_data(&config, &[]).unwrap();
     let mut trainer = Trainer::new(config, splits.train.len(), Device::Cpu).unwrap();
     let mut loader =
         Loader::new(splits.train.clone(), &LoaderOptions { batch_size: 64, ..Default::default() }).unwrap();

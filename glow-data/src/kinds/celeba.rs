@@ -1,46 +1,49 @@
-//! CelebA: its folder of images, and the attributes of each.
+//! CelebA (Liu et al. 2015): its folder of images, the attributes of each, and the official partition.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::celeba_attributes::CelebaAttributes;
+use super::celeba_lists::{CelebaAttributes, images_folder, partition};
 use super::images;
-use crate::fit::Fit;
+use crate::DataError;
 use crate::folder::{self, Listing};
-use crate::{DataError, OpenOptions, Splits};
+use crate::open::{Opening, Part, Parts};
 
-/// Opens the images; where an attribute is named in the options, it makes two classes.
-pub(crate) fn open(root: &Path, fit: Fit, options: &OpenOptions) -> Result<Splits, DataError> {
-    let folder = CelebaAttributes::images_folder(root).ok_or_else(|| DataError::Missing {
-        path: root.join(CelebaAttributes::FOLDERS[0]),
-        hint: "celeba wants a folder `images` or `img_align_celeba` beside \
-               list_attr_celeba.txt; for any other layout use images:PATH",
-    })?;
+/// Opens the images; where an attribute is named in the options, it makes two classes. With
+/// `list_eval_partition.txt` (or `.csv`) beside them, its training and validation images are those, and its
+/// test images are left out.
+pub(crate) fn open(root: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
+    let folder = images_folder(root)?;
     let mut listing = folder::list(&folder)?;
+    opening.note(&listing.left_out);
     listing.classes.clear();
     listing.files.iter_mut().for_each(|(_, label)| *label = 0);
-    if !options.attribute.is_empty() {
-        label(&mut listing, &root.join(CelebaAttributes::FILE), &options.attribute)?;
+    let attribute = &opening.options.data.attribute;
+    if !attribute.is_empty() {
+        label(&mut listing, root, attribute)?;
     }
-    images::open(&folder, listing, fit, options)
+    let Some(partition) = partition(root)? else {
+        return Ok(Parts { train: images::part(&folder, listing, opening)?, test: None });
+    };
+    let part = |number: u8| -> Result<Part, DataError> {
+        let wanted = |(path, _): &&(PathBuf, u32)| partition.of(path) == Some(number);
+        let files = listing.files.iter().filter(wanted).cloned().collect();
+        let part = Listing { files, classes: listing.classes.clone(), ..Listing::default() };
+        images::part(&folder, part, opening)
+    };
+    let parts = Parts { train: part(0)?, test: Some(part(1)?) };
+    opening.note(&format_args!(
+        "training and validation images are those of {}; its test images are left out",
+        partition.path.display()
+    ));
+    Ok(parts)
 }
 
 /// Sets every image's label to whether it has the attribute.
-fn label(listing: &mut Listing, file: &Path, attribute: &str) -> Result<(), DataError> {
-    let attributes = CelebaAttributes::read(file)?;
-    let position = attributes.position(attribute).ok_or_else(|| DataError::Option {
-        problem: format!(
-            "{} has no attribute {attribute:?}; it has {}",
-            file.display(),
-            attributes.names.join(", ")
-        ),
-    })?;
+fn label(listing: &mut Listing, root: &Path, attribute: &str) -> Result<(), DataError> {
+    let attributes = CelebaAttributes::open(root)?;
+    let position = attributes.position(attribute)?;
     for (path, label) in &mut listing.files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let row = attributes.rows.get(&*name).ok_or_else(|| DataError::Format {
-            path: file.into(),
-            problem: format!("it has no row for the image {}", path.display()),
-        })?;
-        *label = u32::from(row[position]);
+        *label = u32::from(attributes.row(path)?[position]);
     }
     listing.classes = vec![format!("not {attribute}"), attribute.to_string()];
     Ok(())
@@ -55,16 +58,15 @@ mod tests {
     #[test]
     fn an_attribute_makes_two_classes() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(CelebaAttributes::FILE);
-        std::fs::write(&file, TEXT).unwrap();
-        let mut listing =
-            Listing { files: vec![("000001.jpg".into(), 0), ("000002.jpg".into(), 0)], classes: Vec::new() };
-        label(&mut listing, &file, "Smiling").unwrap();
+        std::fs::write(folder.path().join("list_attr_celeba.txt"), TEXT).unwrap();
+        let files = vec![("000001.jpg".into(), 0), ("000002.png".into(), 0)];
+        let mut listing = Listing { files, ..Listing::default() };
+        label(&mut listing, folder.path(), "Smiling").unwrap();
         assert_eq!(listing.files.iter().map(|(_, label)| *label).collect::<Vec<_>>(), [1, 0]);
         assert_eq!(listing.classes, ["not Smiling", "Smiling"]);
-        let wrong = label(&mut listing, &file, "smiling").unwrap_err().to_string();
+        let wrong = label(&mut listing, folder.path(), "smiling").unwrap_err().to_string();
         assert!(wrong.contains("Bald, Smiling"), "{wrong}");
         listing.files.push(("3.jpg".into(), 0));
-        assert!(label(&mut listing, &file, "Bald").unwrap_err().to_string().contains("3.jpg"));
+        assert!(label(&mut listing, folder.path(), "Bald").unwrap_err().to_string().contains("3.jpg"));
     }
 }

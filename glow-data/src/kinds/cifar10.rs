@@ -5,9 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::DataError;
 use crate::containers::pickle::Pickle;
+use crate::fit::Fit;
 use crate::memory::Memory;
-use crate::{DataError, ImageShape, Splits, fit_image};
+use crate::open::{Opening, Part, Parts};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -60,25 +62,23 @@ impl Form {
 }
 
 /// Opens the official split: five files to train on and one for validation, all kept in memory.
-pub(crate) fn open(root: &Path, shape: ImageShape) -> Result<Splits, DataError> {
+pub(crate) fn open(root: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
     let form = Form::of(root);
-    let load = |names: &[String]| -> Result<Arc<Memory>, DataError> {
-        let mut images = Memory::new(shape, CLASSES.map(String::from).into());
+    let load = |names: &[String]| -> Result<Part, DataError> {
+        let mut images = Memory::new(opening.fit.shape, CLASSES.map(String::from).into());
         for name in names {
-            append(root, &form.file(name), form, &mut images)?;
+            append(root, &form.file(name), form, opening.fit, &mut images)?;
         }
-        Ok(Arc::new(images))
+        Ok(Part::Dataset { dataset: Arc::new(images), gray: false })
     };
-    Ok(Splits {
+    Ok(Parts {
         train: load(&[1, 2, 3, 4, 5].map(|i| format!("data_batch_{i}")))?,
-        validation: load(&["test_batch".into()])?,
-        official: true,
-        skipped: Arc::default(),
+        test: Some(load(&["test_batch".into()])?),
     })
 }
 
 /// Appends the images of one file to `images`.
-fn append(root: &Path, file: &str, form: Form, images: &mut Memory) -> Result<(), DataError> {
+fn append(root: &Path, file: &str, form: Form, fit: Fit, images: &mut Memory) -> Result<(), DataError> {
     let path = root.join(file);
     let bytes = fs::read(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => DataError::Missing {
@@ -101,9 +101,10 @@ fn append(root: &Path, file: &str, form: Form, images: &mut Memory) -> Result<()
         for at in 0..PLANE {
             pixels.extend([0, 1, 2].map(|channel| planes[channel * PLANE + at]));
         }
-        let fitted = fit_image(&pixels, [SIDE, SIDE, 3], images.shape.sizes())
+        let fitted = fit
+            .apply(&pixels, [SIDE, SIDE, 3], 0)
             .map_err(|misfit| DataError::misfits(misfit, &path, count))?;
-        images.push(format!("{file}#{number}"), label, &fitted);
+        images.push(format!("{file}#{number}"), label, &fitted.pixels);
     }
     Ok(())
 }
@@ -111,6 +112,7 @@ fn append(root: &Path, file: &str, form: Form, images: &mut Memory) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DataKind, DataSpec, ImageShape, OpenOptions};
 
     /// A file as Python 2 pickled it, protocol 2: the same opcodes in the same order.
     fn python(labels: &[u8], planes: &[u8]) -> Vec<u8> {
@@ -141,7 +143,8 @@ mod tests {
             for name in train.chain(["test_batch".to_string()]) {
                 fs::write(folder.path().join(form.file(&name)), bytes).unwrap();
             }
-            open(folder.path(), shape)
+            let spec = DataSpec { kind: DataKind::Cifar10, path: folder.path().into() };
+            crate::open(&spec, shape, &OpenOptions::default())
         };
         let (a, b) =
             (write(Form::Binary, &binary).unwrap(), write(Form::Python, &python(&labels, &planes)).unwrap());

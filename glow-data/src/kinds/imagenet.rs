@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::containers::npz::{ByteRows, Npz};
-use crate::{DataError, Dataset, Example, ImageShape, OpenOptions, Splits, fit_image};
+use crate::fit::Fit;
+use crate::open::{Opening, Part, Parts};
+use crate::{DataError, Dataset, Example, ImageShape};
 
 /// Labels in the files are 1 to 1000.
 const CLASSES: usize = 1000;
 
 /// Opens the official split: every `train_data*.npz` to train on, `val_data.npz` for validation. The pixels
 /// stay in the files.
-pub(crate) fn open(root: &Path, shape: ImageShape, options: &OpenOptions) -> Result<Splits, DataError> {
+pub(crate) fn open(root: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
     let mut train = Vec::new();
     for entry in fs::read_dir(root).map_err(DataError::read(root))? {
         let path = entry.map_err(DataError::read(root))?.path();
@@ -31,17 +33,16 @@ pub(crate) fn open(root: &Path, shape: ImageShape, options: &OpenOptions) -> Res
                    ImageNet's npz form",
         });
     }
-    Ok(Splits {
-        train: Arc::new(Downsampled::open(&train, shape, options)?),
-        validation: Arc::new(Downsampled::open(&[validation], shape, options)?),
-        official: true,
-        skipped: Arc::default(),
-    })
+    let part = |paths: &[PathBuf]| -> Result<Part, DataError> {
+        let dataset = Arc::new(Downsampled::open(paths, opening.fit, opening.options.data.cache_bytes)?);
+        Ok(Part::Dataset { dataset, gray: false })
+    };
+    Ok(Parts { train: part(&train)?, test: Some(part(&[validation])?) })
 }
 
 /// Images of several files, one after the other.
 struct Downsampled {
-    shape: ImageShape,
+    fit: Fit,
     /// Side in pixels of the images in the files.
     side: usize,
     files: Vec<(PathBuf, ByteRows)>,
@@ -50,10 +51,10 @@ struct Downsampled {
 }
 
 impl Downsampled {
-    fn open(paths: &[PathBuf], shape: ImageShape, options: &OpenOptions) -> Result<Self, DataError> {
-        let mut memory = options.cache_bytes;
+    fn open(paths: &[PathBuf], fit: Fit, cache_bytes: u64) -> Result<Self, DataError> {
+        let mut memory = cache_bytes;
         let classes = (1..=CLASSES).map(|class| class.to_string()).collect();
-        let mut whole = Self { shape, side: 0, files: Vec::new(), labels: Vec::new(), classes };
+        let mut whole = Self { fit, side: 0, files: Vec::new(), labels: Vec::new(), classes };
         for path in paths {
             let problem = |problem: String| DataError::Format { path: path.clone(), problem };
             let mut npz = Npz::open(path)?;
@@ -84,8 +85,7 @@ impl Downsampled {
             whole.files.push((path.clone(), rows));
         }
         // Whether they fit is the same for all, as all are of one size.
-        let blank = vec![0; 3 * whole.side * whole.side];
-        fit_image(&blank, [whole.side, whole.side, 3], shape.sizes())
+        fit.check([whole.side; 2])
             .map_err(|misfit| DataError::misfits(misfit, &whole.files[0].0, whole.labels.len()))?;
         Ok(whole)
     }
@@ -108,7 +108,7 @@ impl Dataset for Downsampled {
     }
 
     fn shape(&self) -> ImageShape {
-        self.shape
+        self.fit.shape
     }
 
     fn load(&self, index: usize, _chance: u64) -> Result<Example, DataError> {
@@ -118,9 +118,11 @@ impl Dataset for Downsampled {
         let plane = self.side * self.side;
         let pixels: Vec<u8> =
             (0..plane).flat_map(|at| [0, 1, 2].map(|channel| planes[channel * plane + at])).collect();
-        let pixels = fit_image(&pixels, [self.side, self.side, 3], self.shape.sizes())
+        let fitted = self
+            .fit
+            .apply(&pixels, [self.side, self.side, 3], 0)
             .map_err(|misfit| DataError::misfits(misfit, path, self.len()))?;
-        Ok(Example { pixels, label: self.labels[index] })
+        Ok(Example { pixels: fitted.pixels, label: self.labels[index] })
     }
 
     fn name(&self, index: usize) -> String {
@@ -136,6 +138,8 @@ impl Dataset for Downsampled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DataKind, DataSpec, OpenOptions, Splits};
+    use glow_models::Data;
     use std::io::Write;
     use zip::CompressionMethod;
     use zip::write::{SimpleFileOptions, ZipWriter};
@@ -171,6 +175,10 @@ mod tests {
         vec![("data", npy("|u1", "(2, 12)", &bytes)), ("labels", npy("<i8", "(2,)", &labels))]
     }
 
+    fn open_folder(root: &Path, options: &OpenOptions) -> Result<Splits, DataError> {
+        crate::open(&DataSpec { kind: DataKind::Imagenet, path: root.into() }, SHAPE, options)
+    }
+
     #[test]
     fn stored_and_compressed_files_give_the_same_images() {
         for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
@@ -178,15 +186,16 @@ mod tests {
             npz(&folder.path().join("train_data_batch_1.npz"), method, &good(0));
             npz(&folder.path().join("train_data_batch_2.npz"), method, &good(100));
             npz(&folder.path().join("val_data.npz"), method, &good(200));
-            let splits = open(folder.path(), SHAPE, &OpenOptions::default()).unwrap();
+            let splits = open_folder(folder.path(), &OpenOptions::default()).unwrap();
             assert_eq!((splits.train.len(), splits.validation.len()), (4, 2));
             let example = splits.train.load(3, 0).unwrap();
             assert_eq!(example.pixels, [112, 116, 120, 113, 117, 121, 114, 118, 122, 115, 119, 123]);
             assert_eq!((example.label, splits.train.name(3)), (999, "train_data_batch_2.npz#1".into()));
             assert_eq!(splits.validation.load(0, 0).unwrap().label, 0);
 
-            let none = OpenOptions { cache_bytes: 0, ..Default::default() };
-            let result = open(folder.path(), SHAPE, &none);
+            let none =
+                OpenOptions { data: Data { cache_bytes: 0, ..Data::default() }, ..OpenOptions::default() };
+            let result = open_folder(folder.path(), &none);
             match method {
                 CompressionMethod::Stored => assert!(result.is_ok()),
                 _ => assert!(result.unwrap_err().to_string().contains("--cache-bytes")),
@@ -214,17 +223,17 @@ mod tests {
             npz(&folder.path().join("train_data_batch_1.npz"), CompressionMethod::Stored, &arrays);
             npz(&folder.path().join("val_data.npz"), CompressionMethod::Stored, &good(0));
             let error =
-                open(folder.path(), SHAPE, &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
+                open_folder(folder.path(), &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");
             assert!(error.contains("train_data_batch_1.npz"), "{error}");
         }
         let folder = tempfile::tempdir().unwrap();
         let missing =
-            open(folder.path(), SHAPE, &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
+            open_folder(folder.path(), &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
         assert!(missing.contains("train_data_batch_1.npz: not found"), "{missing}");
         npz(&folder.path().join("train_data_batch_1.npz"), CompressionMethod::Stored, &good(0));
         fs::write(folder.path().join("val_data.npz"), b"PK\x03\x04 and no more").unwrap();
-        let broken = open(folder.path(), SHAPE, &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
+        let broken = open_folder(folder.path(), &OpenOptions::default()).map(|_| ()).unwrap_err().to_string();
         assert!(broken.contains("not an npz file"), "{broken}");
     }
 }

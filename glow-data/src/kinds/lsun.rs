@@ -7,23 +7,27 @@ use std::sync::Arc;
 
 use crate::containers::lmdb::Lmdb;
 use crate::decode::decode_image;
-use crate::fit::Fit;
-use crate::source::{self, Source};
-use crate::{DataError, Example, ImageError, OpenOptions, Splits};
+use crate::fit::{Fit, Fitted};
+use crate::open::{Opening, Part, Parts};
+use crate::source::Source;
+use crate::{DataError, ImageError};
 
 const TRAIN: &str = "_train_lmdb";
 const VALIDATION: &str = "_val_lmdb";
 
 /// Opens all categories in the folder `path`, which are the classes if there are several, or the one
 /// category that `path` names. Without any folder for validation, a part of the images is set aside.
-pub(crate) fn open(path: &Path, fit: Fit, options: &OpenOptions) -> Result<Splits, DataError> {
+pub(crate) fn open(path: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
     let (root, categories) = categories(path)?;
-    let split = |suffix| Lsun::open(&root, &categories, suffix, fit);
+    let conditional = opening.options.classes > 0;
+    let part = |suffix| -> Result<Part, DataError> {
+        Ok(Part::Source(Arc::new(Lsun::open(&root, &categories, suffix, conditional, opening.fit)?)))
+    };
     let lacking = |name: &&String| !root.join(format!("{name}{VALIDATION}")).is_dir();
-    let train = Arc::new(split(TRAIN)?);
+    let train = part(TRAIN)?;
     match categories.iter().filter(lacking).collect::<Vec<_>>()[..] {
-        [] => source::official(train, Arc::new(split(VALIDATION)?), options),
-        ref all if all.len() == categories.len() => source::divided(train, options),
+        [] => Ok(Parts { train, test: Some(part(VALIDATION)?) }),
+        ref all if all.len() == categories.len() => Ok(Parts { train, test: None }),
         [first, ..] => Err(DataError::Missing {
             path: root.join(format!("{first}{VALIDATION}")),
             hint: "other categories have one; give it to all or to none",
@@ -67,7 +71,13 @@ struct Lsun {
 }
 
 impl Lsun {
-    fn open(root: &Path, categories: &[String], suffix: &str, fit: Fit) -> Result<Self, DataError> {
+    fn open(
+        root: &Path,
+        categories: &[String],
+        suffix: &str,
+        conditional: bool,
+        fit: Fit,
+    ) -> Result<Self, DataError> {
         let mut parts = Vec::new();
         for category in categories {
             let name = format!("{category}{suffix}");
@@ -79,7 +89,8 @@ impl Lsun {
             }
             parts.push((name, lmdb));
         }
-        let classes = if categories.len() > 1 { categories.to_vec() } else { Vec::new() };
+        // One category alone is a class of a model with several.
+        let classes = if categories.len() > 1 || conditional { categories.to_vec() } else { Vec::new() };
         Ok(Self { root: root.into(), fit, parts, classes })
     }
 
@@ -118,11 +129,11 @@ impl Source for Lsun {
         self.fit
     }
 
-    fn load(&self, index: usize, chance: u64) -> Result<Example, ImageError> {
+    fn load(&self, index: usize, chance: u64) -> Result<(Fitted, u32), ImageError> {
         let (category, index) = self.locate(index);
         let bytes = self.parts[category].1.value(index)?;
-        let pixels = decode_image(&bytes, None, self.fit, chance)?;
+        let fitted = decode_image(&bytes, None, self.fit, chance)?;
         let label = if self.classes.is_empty() { 0 } else { category as u32 };
-        Ok(Example { pixels, label })
+        Ok((fitted, label))
     }
 }

@@ -5,37 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::containers::idx::{self, Idx};
+use crate::fit::Fit;
 use crate::memory::Memory;
-use crate::split;
-use crate::{DataError, ImageShape, OpenOptions, Splits, check_fit, fit_image};
+use crate::open::{Opening, Part, Parts};
+use crate::{DataError, ImageShape};
 
 /// The sides of MNIST's images and of the models that take them with a black border, as a power of
 /// two can be halved at every level.
 const SIDE: usize = 28;
 const PADDED: usize = 32;
 
-/// Opens the training files, and for validation the test files if they are there and a part of the
-/// training images if not; all are kept in memory.
-pub(crate) fn open(root: &Path, shape: ImageShape, options: &OpenOptions) -> Result<Splits, DataError> {
-    let mut train = load(root, "train", shape)?;
+/// Opens the training files, and the test files for validation if they are there; all are kept in memory.
+pub(crate) fn open(root: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
+    let train = load(root, "train", opening.fit)?;
     let has_test = ["images-idx3", "labels-idx1"].iter().any(|part| find(root, "t10k", part).is_ok());
-    if has_test {
-        let mut test = load(root, "t10k", shape)?;
-        let most = train.labels.iter().chain(&test.labels).max();
-        train.classes = classes(most);
-        test.classes = classes(most);
-        return Ok(Splits {
-            train: Arc::new(train),
-            validation: Arc::new(test),
-            official: true,
-            skipped: Arc::default(),
-        });
-    }
-    train.classes = classes(train.labels.iter().max());
-    let parts = split::divide(train.names.iter().map(String::as_str), options)
-        .ok_or_else(|| DataError::TooFew { path: root.into() })?;
-    let (train, validation) = split::subsets(Arc::new(train), parts);
-    Ok(Splits { train, validation, official: false, skipped: Arc::default() })
+    let test = if has_test { Some(load(root, "t10k", opening.fit)?) } else { None };
+    let labels = test.iter().chain([&train]).flat_map(|part| &part.labels);
+    let classes = classes(labels.max());
+    let part = |mut images: Memory| {
+        images.classes = classes.clone();
+        Part::Dataset { dataset: Arc::new(images), gray: true }
+    };
+    Ok(Parts { train: part(train), test: test.map(part) })
 }
 
 /// The digits, or as many numbers as there are labels.
@@ -56,7 +47,7 @@ fn find(root: &Path, set: &str, part: &str) -> Result<PathBuf, DataError> {
     })
 }
 
-fn load(root: &Path, set: &str, shape: ImageShape) -> Result<Memory, DataError> {
+fn load(root: &Path, set: &str, fit: Fit) -> Result<Memory, DataError> {
     let images_path = find(root, set, "images-idx3")?;
     let labels_path = find(root, set, "labels-idx1")?;
     let images: Idx<3> = idx::read(&images_path)?;
@@ -73,17 +64,17 @@ fn load(root: &Path, set: &str, shape: ImageShape) -> Result<Memory, DataError> 
         });
     }
     // Refused before the images are divided, so that they have at least one byte each.
-    let padded = pads(height, width, shape);
+    let padded = pads(height, width, fit.shape);
     let size = if padded { [PADDED, PADDED, 1] } else { [height, width, 1] };
     let unfit = |misfit| DataError::misfits(misfit, &images_path, count);
-    check_fit(size, shape.sizes()).map_err(unfit)?;
+    fit.check([size[0], size[1]]).map_err(unfit)?;
 
-    let mut memory = Memory::new(shape, Vec::new());
+    let mut memory = Memory::new(fit.shape, Vec::new());
     let pixels = images.bytes.chunks_exact(height * width);
     for (number, (pixels, &label)) in pixels.zip(&labels.bytes).enumerate() {
         let pixels = if padded { pad(pixels) } else { Cow::Borrowed(pixels) };
-        let fitted = fit_image(&pixels, size, shape.sizes()).map_err(unfit)?;
-        memory.push(format!("{set}#{number}"), label.into(), &fitted);
+        let fitted = fit.apply(&pixels, size, 0).map_err(unfit)?;
+        memory.push(format!("{set}#{number}"), label.into(), &fitted.pixels);
     }
     Ok(memory)
 }

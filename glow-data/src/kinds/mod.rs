@@ -1,6 +1,6 @@
 //! The kinds of data set, a file each.
 pub(crate) mod celeba;
-pub(crate) mod celeba_attributes;
+pub(crate) mod celeba_lists;
 pub(crate) mod cifar10;
 pub(crate) mod imagenet;
 pub(crate) mod images;

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use prost::{Message, Oneof};
 
 use crate::containers::tfrecord::{self, Place};
-use crate::fit::Fit;
+use crate::fit::{Fit, Fitted};
+use crate::open::{Opening, Part, Parts};
 use crate::source::{self, Source};
-use crate::{DataError, Example, ImageError, OpenOptions, Splits};
+use crate::{DataError, ImageError};
 
 /// Opens the official split.
-pub(crate) fn open(root: &Path, fit: Fit, options: &OpenOptions) -> Result<Splits, DataError> {
-    let part = |part| Records::open(root, part, fit, options.classes);
-    source::official(Arc::new(part("train")?), Arc::new(part("validation")?), options)
+pub(crate) fn open(root: &Path, opening: &Opening<'_>) -> Result<Parts, DataError> {
+    let part = |part| -> Result<Part, DataError> {
+        Ok(Part::Source(Arc::new(Records::open(root, part, opening.fit, opening.options.classes)?)))
+    };
+    Ok(Parts { train: part("train")?, test: Some(part("validation")?) })
 }
 
 /// The records of all shards of one part.
@@ -100,7 +103,7 @@ impl Source for Records {
         self.fit
     }
 
-    fn load(&self, index: usize, chance: u64) -> Result<Example, ImageError> {
+    fn load(&self, index: usize, chance: u64) -> Result<(Fitted, u32), ImageError> {
         let (shard, record) = self.locate(index);
         // There may be more shards than files that may be open.
         let file = File::open(self.root.join(&shard.path))?;
@@ -116,7 +119,7 @@ impl Source for Records {
                 )));
             }
         };
-        Ok(Example { pixels: self.fit.apply(&record.pixels, record.shape, chance)?, label })
+        Ok((self.fit.apply(&record.pixels, record.shape, chance)?, label))
     }
 }
 

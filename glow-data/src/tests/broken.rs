@@ -41,7 +41,7 @@ const CASES: &[Case] = &[
         kind: DataKind::Images,
         shape: RGB8,
         write: |root| write(root, "readme.txt", b""),
-        message: &["no images here", "png, jpg, jpeg, webp, bmp, pgm, ppm, pnm"],
+        message: &["no images here", "png, jpg, jpeg,"],
     },
     Case {
         name: "one image",
@@ -70,7 +70,7 @@ const CASES: &[Case] = &[
         shape: RGB8,
         write: |root| {
             write(root, "a.png", b"\x89PNG\r\n\x1A\n cut");
-            gray(root, "b.png", 8, 1);
+            gray(root, "b.png", 7, 1);
         },
         message: &["none of the 2 images can be used", "a.png, cannot be read as an image"],
     },
@@ -300,8 +300,8 @@ fn every_problem_is_told() {
 fn options_that_a_kind_would_ignore_are_refused() {
     let root = folder();
     cifar10(&root, 1);
-    let smiling = OpenOptions { attribute: "Smiling".into(), ..options(CACHE) };
-    let crop = OpenOptions { random_crop: 40, ..options(CACHE) };
+    let smiling = with(Data { attribute: "Smiling".into(), ..Data::default() });
+    let crop = with(Data { random_crop: 40, ..Data::default() });
     for (kind, shape, options, message) in [
         (DataKind::Images, RGB8, &smiling, "--attribute Smiling: only celeba: has attributes, not images:"),
         (DataKind::Cifar10, SHAPE32, &crop, "--random-crop 40: images of cifar10: have their size already"),
@@ -316,7 +316,7 @@ fn options_that_a_kind_would_ignore_are_refused() {
 fn senseless_fractions_are_refused() {
     let root = folder();
     for fraction in [1.0, -0.1, f64::NAN, f64::INFINITY] {
-        let options = OpenOptions { validation_fraction: fraction, ..OpenOptions::default() };
+        let options = with(Data { validation_fraction: fraction, ..Data::default() });
         let error = open(&spec(DataKind::Images, &root), RGB8, &options).unwrap_err();
         assert!(error.to_string().contains("validation fraction"), "{error}");
     }

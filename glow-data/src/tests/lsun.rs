@@ -61,7 +61,7 @@ fn a_category_can_be_named() {
 #[test]
 fn random_crops_change_with_the_image_number_and_are_the_same_again() {
     let root = lsun(&[0, 1]);
-    let options = OpenOptions { random_crop: 24, ..options(CACHE) };
+    let options = with(Data { random_crop: 24, ..Data::default() });
     let splits = open(&spec(KIND, &root), shape(16, 3), &options).unwrap();
     let stream = |start_image, count| {
         let options = LoaderOptions { batch_size: 3, start_image, ..Default::default() };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use glow_models::Data;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -30,7 +31,11 @@ fn spec(kind: DataKind, root: &TempDir) -> DataSpec {
 }
 
 fn options(cache_bytes: u64) -> OpenOptions {
-    OpenOptions { cache_bytes, ..OpenOptions::default() }
+    with(Data { cache_bytes, ..Data::default() })
+}
+
+fn with(data: Data) -> OpenOptions {
+    OpenOptions { data, ..OpenOptions::default() }
 }
 
 fn shape(side: usize, channels: usize) -> ImageShape {
@@ -204,7 +209,7 @@ fn unusable_images_among_others_are_skipped_and_counted() {
             rgb(&root, &format!("{i:02}.png"), 8, [i; 3]);
         }
         rgb(&root, "05-small.png", 7, [0; 3]);
-        gray(&root, "07-gray.png", 8, 0);
+        gray(&root, "07-gray.png", 8, 7);
         fs::write(root.path().join("09-text.png"), "not an image").unwrap();
         let jpeg = root.path().join("11-cut.jpg");
         rgb(&root, "11-cut.jpg", 64, [99; 3]);
@@ -214,18 +219,18 @@ fn unusable_images_among_others_are_skipped_and_counted() {
         let splits = open(&spec(DataKind::Images, &root), RGB8, &options(cache)).unwrap();
         let images = [all(&*splits.train), all(&*splits.validation)].concat();
         assert!(images.iter().all(|(_, e)| e.pixels.iter().all(|&v| v == e.pixels[0])));
+        assert_eq!(splits.skipped.gray(), 1);
         let seen: std::collections::BTreeSet<u8> = images.iter().map(|(_, e)| e.pixels[0]).collect();
         assert!(seen.into_iter().eq(0..20));
-        assert_eq!(images.len(), if cache == CACHE { 20 } else { 24 });
+        assert_eq!(images.len(), if cache == CACHE { 21 } else { 24 });
 
         // Once more, which reports nothing twice.
         all(&*splits.train);
-        assert_eq!(splits.skipped.count(), 4);
+        assert_eq!((splits.skipped.count(), splits.skipped.gray()), (3, 1));
         let text = splits.skipped.to_string();
         for wanted in [
-            "4 images skipped",
+            "3 images skipped",
             "05-small.png: is 7×7 pixels, smaller than the model's 8×8",
-            "07-gray.png: is grayscale, and the model takes RGB",
             "09-text.png: cannot be read as an image",
             "11-cut.jpg: cannot be read as an image: the file ends before the image",
         ] {
@@ -244,4 +249,104 @@ fn gray_models_take_every_image() {
         let wanted = if name == "a.png" { 76 } else { 50 };
         assert_eq!(example.pixels, [wanted; 64]);
     }
+}
+
+#[test]
+fn folders_of_splits_are_no_classes() {
+    let root = folder();
+    for (i, name) in
+        ["train/cat/1.png", "train/cat/2.png", "train/dog/3.png", "val/dog/4.png"].iter().enumerate()
+    {
+        rgb(&root, name, 8, [i as u8; 3]);
+    }
+    rgb(&root, "test/dog/5.png", 8, [9; 3]);
+    let spec = spec(DataKind::Images, &root);
+    for cache in [CACHE, STREAM] {
+        let options = OpenOptions { classes: 2, ..options(cache) };
+        let splits = open(&spec, RGB8, &options).unwrap();
+        assert!(splits.official);
+        assert_eq!((splits.train.classes(), splits.train.len()), (&["cat".into(), "dog".into()][..], 3));
+        // The validation folder has no cat: a dog's label is 1 all the same.
+        let validation = all(&*splits.validation);
+        assert_eq!((validation.len(), &*validation[0].0, validation[0].1.label), (1, "val/dog/4.png", 1));
+        let whole = open_all(&spec, RGB8, &options).unwrap();
+        assert_eq!(whole.dataset.len(), 4);
+    }
+    // Two folders to train on leave open which is meant.
+    rgb(&root, "train_32x32/cat/1.png", 8, [0; 3]);
+    assert!(matches!(open(&spec, RGB8, &options(CACHE)), Err(DataError::Format { .. })));
+    // Other folders beside them are classes, as these then are.
+    rgb(&root, "cat/1.png", 8, [0; 3]);
+    assert_eq!(open(&spec, RGB8, &options(CACHE)).unwrap().train.classes().len(), 5);
+}
+
+#[test]
+fn labels_follow_the_names_of_classes() {
+    let root = folder();
+    for (i, name) in ["owl/1.png", "owl/2.png", "cat/3.png", "cat/4.png"].iter().enumerate() {
+        rgb(&root, name, 8, [i as u8; 3]);
+    }
+    let spec = spec(DataKind::Images, &root);
+    let named = |names: &[&str]| {
+        let class_names = names.iter().map(|name| name.to_string()).collect();
+        OpenOptions { classes: names.len(), class_names, ..options(CACHE) }
+    };
+    for names in [&["cat", "dog", "owl"][..], &["owl", "dog", "cat"], &["cat", "owl"]] {
+        let opened = open_all(&spec, RGB8, &named(names)).unwrap();
+        for (name, example) in all(&*opened.dataset) {
+            assert_eq!(names[example.label as usize], name.split('/').next().unwrap());
+        }
+        assert_eq!(opened.dataset.classes(), names);
+    }
+    let error = open(&spec, RGB8, &named(&["cat", "dog"])).unwrap_err();
+    assert!(matches!(&error, DataError::Classes { unknown, .. } if unknown == &["owl"]), "{error}");
+    // A model without classes takes any.
+    assert!(open(&spec, RGB8, &options(CACHE)).is_ok());
+    rgb(&root, "loose.png", 8, [0; 3]);
+    let error = open_all(&spec, RGB8, &named(&["cat", "owl"])).unwrap_err();
+    assert!(matches!(&error, DataError::Classes { unknown, .. } if unknown.is_empty()), "{error}");
+}
+
+#[test]
+fn another_folder_can_be_named_to_validate_on() {
+    let (root, other) = (folder(), folder());
+    for i in 0..5 {
+        rgb(&root, &format!("{i}.png"), 8, [i; 3]);
+    }
+    rgb(&other, "9.png", 8, [9; 3]);
+    for text in [other.path().display().to_string(), format!("images:{}", other.path().display())] {
+        let options = with(Data { validation: text, ..Data::default() });
+        let splits = open(&spec(DataKind::Images, &root), RGB8, &options).unwrap();
+        assert_eq!((splits.train.len(), splits.validation.len(), splits.official), (5, 1, true));
+        assert_eq!(splits.validation.name(0), "9.png");
+    }
+    let options = with(Data { validation: "images:/nowhere".into(), ..Data::default() });
+    assert!(matches!(open(&spec(DataKind::Images, &root), RGB8, &options), Err(DataError::Missing { .. })));
+}
+
+#[test]
+fn celebas_partition_is_used() {
+    let root = folder();
+    for i in 0..6 {
+        rgb(&root, &format!("img_align_celeba/img_align_celeba/{i}.png"), 8, [i; 3]);
+    }
+    fs::write(root.path().join("list_attr_celeba.csv"), "image_id,Bald,Young\n".to_string() + &attributes())
+        .unwrap();
+    fs::write(
+        root.path().join("list_eval_partition.txt"),
+        "0.jpg 0\n1.jpg 1\n2.jpg 2\n3.jpg 0\n4.jpg 0\n5.jpg 1\n",
+    )
+    .unwrap();
+    let data = Data { attribute: "Young".into(), ..Data::default() };
+    let options = OpenOptions { classes: 2, ..with(data) };
+    let splits = open(&spec(DataKind::Celeba, &root), RGB8, &options).unwrap();
+    let seen = |dataset: &dyn Dataset| -> Vec<(u8, u32)> {
+        all(dataset).iter().map(|(_, example)| (example.pixels[0], example.label)).collect()
+    };
+    assert_eq!(seen(&*splits.train), [(0, 0), (3, 1), (4, 0)]);
+    assert_eq!(seen(&*splits.validation), [(1, 1), (5, 1)]);
+}
+
+fn attributes() -> String {
+    (0..6).map(|i| format!("{i}.jpg,1,{}\n", if i % 2 == 1 { 1 } else { -1 })).collect()
 }

@@ -101,7 +101,7 @@ fn images_of_any_shape_are_cropped_at_random() {
     for part in ["train", "validation"] {
         write(&root, part, 3, (0, 1), &[image([12, 16, 3], 1, 0), image([20, 12, 3], 2, 0)]);
     }
-    let options = OpenOptions { random_crop: 12, ..options(CACHE) };
+    let options = with(Data { random_crop: 12, ..Data::default() });
     let splits = open(&spec(KIND, &root), RGB8, &options).unwrap();
     let examples = all(&*splits.train);
     assert!(splits.train.classes().is_empty());

@@ -92,7 +92,15 @@ pub fn import(
     if source == Source::Peer(Peer::Openai) {
         config.training.weights = Weights::Raw;
     }
-    let meta = CheckpointMeta { config, step, actnorm_initialised: true, ..Default::default() };
+    let mut class_names = Vec::new();
+    if source == Source::Bundle {
+        let bundle = Bundle::open(path)?;
+        let manifest = bundle.manifest();
+        class_names = manifest.class_names.clone();
+        config.data.crop = manifest.preprocessing.crop;
+        config.data.background = manifest.preprocessing.background;
+    }
+    let meta = CheckpointMeta { config, step, actnorm_initialised: true, class_names, ..Default::default() };
     let groups = if mapped.averages.is_some() { &Group::WEIGHTS[..] } else { &Group::WEIGHTS[..1] };
     let write = |out: &mut dyn std::io::Write| {
         Checkpoint::write(out, &meta, groups, |group, parameter, out| {
@@ -140,7 +148,7 @@ fn prove(
         Reference::new(&checkpoint, Weights::Averaged)?;
     }
     let reference = Reference::new(&checkpoint, Weights::Raw)?;
-    let bits_per_dim = data.map(|data| score(&reference, data)).transpose()?;
+    let bits_per_dim = data.map(|data| score(&reference, checkpoint.meta(), data)).transpose()?;
     Ok((round_trip(&reference)?, bits_per_dim))
 }
 
@@ -266,11 +274,10 @@ fn round_trip(reference: &Reference) -> Result<f64, ImportError> {
 }
 
 /// Mean bits/dim of some of the images, with dequantisation noise, in float64.
-fn score(reference: &Reference, data: &DataSpec) -> Result<(f64, usize), ImportError> {
+fn score(reference: &Reference, meta: &CheckpointMeta, data: &DataSpec) -> Result<(f64, usize), ImportError> {
     const IMAGES: usize = 32;
     let architecture = reference.architecture();
-    let config = Config { model: architecture.clone(), ..Config::default() };
-    let (first, second) = crate::data::draw(data, &config, IMAGES, IMAGES)?;
+    let (first, second) = crate::data::draw(data, meta, IMAGES, IMAGES)?;
     let score = |images: &Images| -> Vec<f64> {
         let noise = images.noise();
         (0..images.len())

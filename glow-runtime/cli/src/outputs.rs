@@ -1,8 +1,10 @@
 //! Where results go.
-use anyhow::{Context, Result};
+use crate::failure::Misuse;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use glow_runtime::images::{self, GridOptions};
 use ndarray::{Array4, ArrayView4};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,48 @@ pub fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
 }
 
+/// Checks, before any work, that the file `out` can be written: that its folder exists, and that it is none
+/// of the images that are read.
+pub fn check_file(out: &Path, inputs: &[PathBuf]) -> Result<()> {
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!(
+            "cannot write {}: the folder {} does not exist; make it first",
+            out.display(),
+            folder.display()
+        );
+    }
+    if let Ok(out) = out.canonicalize()
+        && inputs.iter().any(|input| out.is_file() && is_among(&out, input))
+    {
+        let problem =
+            format!("{} is an image that is read: write the result elsewhere (--out)", out.display());
+        return Err(Misuse(problem).into());
+    }
+    Ok(())
+}
+
+/// Whether the file `out` is `input`, or an image below the folder `input`.
+fn is_among(out: &Path, input: &Path) -> bool {
+    let Ok(input) = input.canonicalize() else { return false };
+    let is_image = out
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| images::EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()));
+    out == input || is_image && out.starts_with(&input)
+}
+
+/// Checks that the name of a grid promises what is written.
+fn check_png(out: &Path) -> Result<()> {
+    if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        return Ok(());
+    }
+    Err(Misuse(format!(
+        "--out {}: pictures are written as PNG; give a name that ends in .png",
+        out.display()
+    ))
+    .into())
+}
+
 /// How a grid of images looks.
 #[derive(Args)]
 pub struct Sheet {
@@ -32,6 +76,12 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Checks, before any work, that a grid can be written to `out`.
+    pub fn check(&self, out: &Path, inputs: &[PathBuf]) -> Result<()> {
+        check_png(out)?;
+        check_file(out, inputs)
+    }
+
     /// Writes a grid and prints its path.
     pub fn write(&self, images: ArrayView4<'_, u8>, columns: usize, path: &Path) -> Result<()> {
         let options = GridOptions { columns, scale: self.scale, ..Default::default() };
@@ -54,6 +104,16 @@ pub struct ImageOutput {
 }
 
 impl ImageOutput {
+    /// Checks, before any work, that images can be written, none of them over one of `inputs`.
+    pub fn check(&self, inputs: &[PathBuf]) -> Result<()> {
+        let extension = self.out.extension().and_then(|extension| extension.to_str());
+        let extension = extension.map(str::to_ascii_lowercase);
+        if extension.is_some_and(|extension| images::EXTENSIONS.contains(&extension.as_str())) {
+            check_png(&self.out)?;
+        }
+        check_file(&self.out, inputs)
+    }
+
     /// Begins to write; a grid has `columns` columns unless the command line says otherwise.
     pub fn begin(&self, prefix: &'static str, columns: Option<usize>) -> Result<ImageWriter<'_>> {
         let single = !self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
@@ -62,8 +122,12 @@ impl ImageOutput {
                 .with_context(|| format!("cannot make the folder {}", self.out.display()))?;
         }
         let columns = if self.columns == 0 { columns.unwrap_or(0) } else { self.columns };
-        Ok(ImageWriter { output: self, prefix, single, columns, count: 0, grid: None })
+        Ok(ImageWriter { output: self, prefix, single, columns, count: 0, names: HashSet::new(), grid: None })
     }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Takes images as they come.
@@ -73,15 +137,29 @@ pub struct ImageWriter<'a> {
     single: bool,
     columns: usize,
     count: usize,
+    /// The files named after originals.
+    names: HashSet<PathBuf>,
     /// The images so far, unless they are single files.
     grid: Option<Array4<u8>>,
 }
 
 impl ImageWriter<'_> {
     pub fn add(&mut self, images: Array4<u8>) -> Result<()> {
+        self.add_of(None, images)
+    }
+
+    /// Adds what was made of the image at `path`, after which single files are named.
+    pub fn add_of(&mut self, path: Option<&Path>, images: Array4<u8>) -> Result<()> {
         if self.single {
-            for image in images::from_array(&images)? {
-                let file = self.output.out.join(format!("{}-{:05}.png", self.prefix, self.count));
+            let several = images.dim().0 > 1;
+            for (number, image) in images::from_array(&images)?.into_iter().enumerate() {
+                let file = match path {
+                    Some(path) => self.name_after(path, several.then_some(number)),
+                    None => self.output.out.join(format!("{}-{:05}.png", self.prefix, self.count)),
+                };
+                if path.is_some_and(|path| same_file(path, &file)) {
+                    bail!("{} is the image that was read: write to another folder (--out)", file.display());
+                }
                 images::write_png(&image, &file)?;
                 print(&file.display().to_string())?;
                 self.count += 1;
@@ -92,6 +170,18 @@ impl ImageWriter<'_> {
             self.grid = Some(images);
         }
         Ok(())
+    }
+
+    /// A name after the original's, which no other image of this call has taken.
+    fn name_after(&mut self, path: &Path, number: Option<usize>) -> PathBuf {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let number = number.map_or(String::new(), |number| format!("-{number}"));
+        let names = std::iter::once(format!("{stem}{number}.png"))
+            .chain((2..).map(|again| format!("{stem}-{again}{number}.png")));
+        let mut files = names.map(|name| self.output.out.join(name));
+        let file = files.find(|file| !self.names.contains(file)).expect("there is always a further name");
+        self.names.insert(file.clone());
+        file
     }
 
     pub fn finish(self) -> Result<()> {

@@ -108,11 +108,9 @@ fn latents_go_to_a_file_and_back() {
     let out = folder.path().join("decoded");
     let decode = glow().arg("decode").arg(unconditional()).arg(&latents).arg("--out").arg(&out).output();
     assert_eq!(stdout(&decode.unwrap()).lines().count(), 3);
-    let seen = glow_runtime::images::read(
-        pictures.path().join("b.png"),
-        Glow::load(unconditional()).unwrap().architecture(),
-    )
-    .unwrap();
+    let seen =
+        glow_runtime::images::read(pictures.path().join("b.png"), &Glow::load(unconditional()).unwrap())
+            .unwrap();
     let decoded = image::open(out.join("image-00001.png")).unwrap().to_rgb8().into_raw();
     assert_eq!(decoded, seen.into_raw_vec_and_offset().0);
 }

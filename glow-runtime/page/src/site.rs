@@ -226,7 +226,7 @@ impl Drop for Writer {
 mod tests {
     use super::*;
 
-    const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/bundle");
+    const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tests/bundle");
 
     /// A stand-in for onnxruntime-web's files.
     fn runtime() -> tempfile::TempDir {

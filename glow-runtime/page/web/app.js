@@ -69,13 +69,10 @@ export class App {
     else this.store.set(opened);
   }
 
-  /** Encodes and shows a photograph. @type {(pixels: Uint8Array) => Promise<void>} */
-  async addPhoto() {}
-
-  /** @param {string} image its hash @param {Uint8Array} pixels */
-  async keepPhoto(image, pixels) {
+  /** What is asked of the back end from now on may need it. @param {string} image its hash @param {Uint8Array} pixels */
+  keepPhoto(image, pixels) {
     this.photos.set(image, pixels);
-    await this.backend.addImage(image, pixels);
+    this.backend.addImage(image, pixels).catch((error) => fail(error));
   }
 
   /** Shows what the address asks for. */
@@ -84,7 +81,7 @@ export class App {
     if (!link) return;
     const { levels, classes } = this.manifest.architecture;
     const recipe = checkRecipe(link.recipe, { levels, classes, attributes: this.backend.attributes });
-    for (const [image, pixels] of link.images) await this.keepPhoto(image, pixels);
+    for (const [image, pixels] of link.images) this.keepPhoto(image, pixels);
     if (imagesOf(recipe).some((image) => !this.photos.has(image))) {
       throw new Error('This link is not whole: its photograph was lost on the way.');
     }

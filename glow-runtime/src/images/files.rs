@@ -1,8 +1,7 @@
 //! Image files and folders of them.
-use super::centre;
-use crate::{Architecture, Error};
+use crate::Error;
 pub use glow_data::folder::EXTENSIONS;
-use glow_data::{ImageError, folder, read_image};
+use glow_data::{Fit, Fitted, ImageError, folder, read_image};
 use glow_models::write_atomically;
 use image::{DynamicImage, ImageFormat};
 use ndarray::Array3;
@@ -20,21 +19,30 @@ pub fn list(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
     Ok(listing.files.into_iter().map(|(file, _)| folder.join(file)).collect())
 }
 
-/// Reads an image file (PNG, JPEG, WebP, BMP, PNM; the content decides which), turns it as its EXIF
-/// orientation says and brings it to the model's size, [H, W, C].
+/// Reads an image file (PNG, JPEG, WebP, BMP, PNM, TIFF or the first frame of a GIF; the content decides
+/// which), turns it as its EXIF orientation says and brings it to the model's size, [H, W, C].
 ///
 /// # Errors
-/// [`Error::Read`] or [`Error::Decode`] if it cannot be read, [`Error::Misfit`] if it is too small, or
-/// gray for an RGB model.
-pub fn read(path: impl AsRef<Path>, architecture: &Architecture) -> Result<Array3<u8>, Error> {
+/// [`Error::Read`] or [`Error::Decode`] if it cannot be read, [`Error::Misfit`] if it is too small.
+pub fn read(path: impl AsRef<Path>, fit: impl Into<Fit>) -> Result<Array3<u8>, Error> {
+    let fit = fit.into();
+    let fitted = read_fitted(path, fit)?;
+    let dim = (fit.shape.height, fit.shape.width, fit.shape.channels);
+    Ok(Array3::from_shape_vec(dim, fitted.pixels).expect("it has the model's shape"))
+}
+
+/// Like [`read`], with whether the image is gray and became RGB.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_fitted(path: impl AsRef<Path>, fit: impl Into<Fit>) -> Result<Fitted, Error> {
     let path = path.as_ref();
-    let pixels = read_image(path, centre(architecture), 0).map_err(|error| match error {
+    read_image(path, fit.into(), 0).map_err(|error| match error {
         ImageError::Read(source) => Error::Read { path: path.into(), source },
         ImageError::Misfit(misfit) => Error::Misfit { image: path.display().to_string(), misfit },
-        source => Error::Decode { path: path.into(), source },
-    })?;
-    let dim = (architecture.height, architecture.width, architecture.channels);
-    Ok(Array3::from_shape_vec(dim, pixels).expect("it has the model's shape"))
+        ImageError::Decode(source) => Error::Decode { path: path.into(), source },
+        other => Error::Decode { path: path.into(), source: io::Error::other(other.to_string()).into() },
+    })
 }
 
 /// Writes an image as PNG; the file is there whole or not at all.
@@ -54,10 +62,11 @@ pub fn write_png(image: &DynamicImage, path: impl AsRef<Path>) -> Result<(), Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glow_data::ImageShape;
     use image::RgbImage;
 
-    fn model() -> Architecture {
-        Architecture { height: 4, width: 4, levels: 1, ..Default::default() }
+    fn model() -> Fit {
+        Fit::centre(ImageShape { height: 4, width: 4, channels: 3 })
     }
 
     fn picture(width: u32, height: u32) -> DynamicImage {
@@ -84,7 +93,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.jpg");
         write_png(&picture(4, 4), &path).unwrap();
-        let read = read(&path, &model()).unwrap();
+        let read = read(&path, model()).unwrap();
         assert_eq!(read.into_raw_vec_and_offset().0, picture(4, 4).to_rgb8().into_raw());
     }
 
@@ -93,7 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.png");
         let refused = |expected: &str| {
-            let error = read(&path, &model()).expect_err(expected);
+            let error = read(&path, model()).expect_err(expected);
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let text = format!("{error}: {source}");
             assert!(text.contains("picture.png") && text.contains(expected), "{text:?}: no {expected:?}");

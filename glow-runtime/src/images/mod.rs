@@ -1,29 +1,33 @@
 //! Images of the `image` crate and image files (feature `image`).
 //!
-//! An image of any size becomes one that a model takes as in training: the largest centred rectangle
-//! of the model's aspect ratio, averaged down by area; RGB becomes gray where the model is. Images are
-//! neither enlarged nor coloured.
+//! An image of any size becomes one that a model takes, as in the model's training: the crop and the
+//! colour behind transparent pixels that the bundle names, then the largest centred rectangle of the model's
+//! aspect ratio, averaged down by area. RGB becomes gray for a gray model, and gray becomes RGB with
+//! R = G = B for an RGB model. Images are never enlarged.
+//!
+//! Functions take a [`Fit`], which comes from a loaded model: `images::read(path, &glow)`.
 mod files;
 
-pub use files::{EXTENSIONS, list, read, write_png};
+pub use files::{EXTENSIONS, list, read, read_fitted, write_png};
+pub use glow_data::{Fit, Fitted, ImageShape, Misfit};
 
-use crate::{Architecture, Error};
-pub use glow_data::Misfit;
-use glow_data::{Fit, Grid, GridLayout, ImageShape, fit_decoded};
+use crate::{Error, Glow};
+use glow_data::{Grid, GridLayout, fit_decoded};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{DynamicImage, GrayImage, ImageEncoder, RgbImage};
 use ndarray::{Array4, ArrayView4};
 
 /// Images brought to the model's size, as [N, H, W, C]: `RgbImage`, `GrayImage`, `DynamicImage` or any
-/// other that becomes the latter. Alpha is dropped; more than 8 bits a channel are rounded to 8.
+/// other that becomes the latter. More than 8 bits a channel are rounded to 8.
 ///
 /// ```
-/// use glow_runtime::{Architecture, images};
+/// use glow_runtime::images::{self, Fit, ImageShape};
 /// use image::RgbImage;
 ///
-/// let model = Architecture { height: 32, width: 32, ..Default::default() };
+/// // With a loaded model, give `&glow` instead.
+/// let model = Fit::centre(ImageShape { height: 32, width: 32, channels: 3 });
 /// let photo = RgbImage::from_pixel(64, 48, image::Rgb([200, 100, 50]));
-/// let array = images::to_array([photo], &model)?;
+/// let array = images::to_array([photo], model)?;
 /// assert_eq!(array.dim(), (1, 32, 32, 3));
 /// let back: RgbImage = images::from_array(&array)?.remove(0).into_rgb8();
 /// assert_eq!(back, RgbImage::from_pixel(32, 32, image::Rgb([200, 100, 50])));
@@ -31,18 +35,20 @@ use ndarray::{Array4, ArrayView4};
 /// ```
 ///
 /// # Errors
-/// [`Error::Misfit`] for the first that is too small, or gray for an RGB model.
+/// [`Error::Misfit`] for the first that is too small.
 pub fn to_array<I: Into<DynamicImage>>(
     images: impl IntoIterator<Item = I>,
-    architecture: &Architecture,
+    fit: impl Into<Fit>,
 ) -> Result<Array4<u8>, Error> {
+    let fit = fit.into();
     let (mut pixels, mut count) = (Vec::new(), 0);
     for image in images {
-        let fitted = fit_decoded(&image.into(), centre(architecture), 0);
-        pixels.extend(fitted.map_err(|misfit| Error::Misfit { image: format!("image {count}"), misfit })?);
+        let fitted = fit_decoded(image.into(), fit, 0);
+        let fitted = fitted.map_err(|misfit| Error::Misfit { image: format!("image {count}"), misfit })?;
+        pixels.extend(fitted.pixels);
         count += 1;
     }
-    let dim = (count, architecture.height, architecture.width, architecture.channels);
+    let dim = (count, fit.shape.height, fit.shape.width, fit.shape.channels);
     Ok(Array4::from_shape_vec(dim, pixels).expect("each has the model's shape"))
 }
 
@@ -156,18 +162,19 @@ fn dynamic(pixels: Vec<u8>, [height, width, channels]: [usize; 3]) -> DynamicIma
     }
 }
 
-/// How images are brought to the model's size.
-fn centre(architecture: &Architecture) -> Fit {
-    let Architecture { height, width, channels, .. } = *architecture;
-    Fit::centre(ImageShape { height, width, channels })
+/// As in the model's training.
+impl From<&Glow> for Fit {
+    fn from(glow: &Glow) -> Self {
+        glow.manifest().into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn model(height: usize, width: usize, channels: usize) -> Architecture {
-        Architecture { height, width, channels, levels: 1, ..Default::default() }
+    fn model(height: usize, width: usize, channels: usize) -> Fit {
+        Fit::centre(ImageShape { height, width, channels })
     }
 
     #[test]
@@ -178,11 +185,11 @@ mod tests {
                 Array4::from_shape_fn((3, 4, 6, channels), |(n, y, x, c)| (n * 50 + y * 10 + x + c) as u8);
             let images = from_array(&array).unwrap();
             assert_eq!(images[1].color().has_color(), channels == 3);
-            assert_eq!(to_array(images.clone(), &model).unwrap(), array);
+            assert_eq!(to_array(images.clone(), model).unwrap(), array);
             // The crate's own types go in as they are.
             let again = match channels {
-                1 => to_array(images.iter().map(DynamicImage::to_luma8), &model),
-                _ => to_array(images.iter().map(DynamicImage::to_rgb8), &model),
+                1 => to_array(images.iter().map(DynamicImage::to_luma8), model),
+                _ => to_array(images.iter().map(DynamicImage::to_rgb8), model),
             };
             assert_eq!(again.unwrap(), array);
         }
@@ -214,11 +221,12 @@ mod tests {
             true => DynamicImage::from(GrayImage::from_pixel(width, height, image::Luma([7]))),
             false => DynamicImage::from(RgbImage::from_pixel(width, height, image::Rgb([7, 7, 7]))),
         };
-        let array = to_array([image(9, 5, false), image(4, 4, true)], &model(4, 4, 1)).unwrap();
+        let array = to_array([image(9, 5, false), image(4, 4, true)], model(4, 4, 1)).unwrap();
         assert_eq!(array, Array4::from_elem((2, 4, 4, 1), 7));
-        let refused = |image, channels| to_array([image], &model(4, 4, channels)).unwrap_err().to_string();
+        let refused = |image, channels| to_array([image], model(4, 4, channels)).unwrap_err().to_string();
         assert_eq!(refused(image(9, 3, false), 3), "image 0 is 9×3 pixels, smaller than the model's 4×4");
-        assert_eq!(refused(image(9, 5, true), 3), "image 0 is grayscale, and the model takes RGB");
+        let gray = to_array([image(4, 4, true)], model(4, 4, 3)).unwrap();
+        assert_eq!(gray, Array4::from_elem((1, 4, 4, 3), 7));
     }
 
     #[test]

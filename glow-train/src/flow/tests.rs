@@ -80,10 +80,13 @@ fn step(architecture: &Architecture, parameters: &Parameters) -> Step {
     Step::new(parameters, architecture, None, constants(architecture), STEP.into())
 }
 
+/// z [N, C, H, W] → y and the log-determinants [N].
+type Forward = Box<dyn Fn(&Tensor) -> (Tensor, Tensor)>;
+
 /// A layer: z [N, C, H, W] to y and the log-determinants [N], and back.
 struct Layer {
     name: String,
-    forward: Box<dyn Fn(&Tensor) -> (Tensor, Tensor)>,
+    forward: Forward,
     inverse: Box<dyn Fn(&Tensor) -> Tensor>,
 }
 

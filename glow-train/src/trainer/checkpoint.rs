@@ -48,6 +48,11 @@ impl Trainer {
         trainer.actnorm_initialised = meta.actnorm_initialised;
         trainer.last_bits_per_dim = meta.bits_per_dim;
         trainer.best_bits_per_dim = meta.best_bits_per_dim;
+        trainer.class_names = meta.class_names.clone();
+        // A data set that is named anew is meant from here.
+        if trainer.config.data.data == meta.config.data.data && !meta.working_folder.is_empty() {
+            trainer.working_folder = meta.working_folder.clone();
+        }
         Ok(trainer)
     }
 
@@ -94,6 +99,8 @@ impl Trainer {
             bits_per_dim: self.last_bits_per_dim,
             best_bits_per_dim: self.best_bits_per_dim,
             minutes: self.minutes,
+            class_names: self.class_names.clone(),
+            working_folder: self.working_folder.clone(),
             ..Default::default()
         };
         let state: HashMap<&str, (Tensor, Tensor)> =

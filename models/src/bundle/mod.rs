@@ -7,7 +7,7 @@ pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
 pub use numerics::{LargestActivation, Numerics};
 
-use crate::{Architecture, ArchitectureError, LatentShape, TensorFileError};
+use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -114,6 +114,12 @@ pub struct Manifest {
     /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numerics: Option<Numerics>,
+    /// What is done to an image before it is brought to the model's size, as in training.
+    #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
+    pub preprocessing: Preprocessing,
+    /// Names of the classes, in the order of their labels; empty if there are none or none are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
     /// themselves.
     pub files: BTreeMap<String, FileEntry>,
@@ -199,6 +205,8 @@ impl Manifest {
             opset,
             provenance,
             numerics: None,
+            preprocessing: Preprocessing::default(),
+            class_names: Vec::new(),
             files: BTreeMap::new(),
         }
     }

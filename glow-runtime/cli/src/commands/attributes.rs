@@ -205,7 +205,7 @@ fn project(runtime: &Runtime, arguments: &Project) -> Result<()> {
     let attributes = glow.attributes()?;
     let names: Vec<&str> = attributes.iter().map(Attribute::name).collect();
     print(&format!("image\t{}", names.join("\t")))?;
-    let mut reader = arguments.input.open(glow.architecture())?;
+    let mut reader = arguments.input.open(&glow)?;
     while let Some(batch) = reader.next(glow.max_batch())? {
         let options = glow_runtime::EncodeOptions::new().labels(batch.labels);
         let coordinates = attributes.project(&glow.encode(&batch.pixels, &options)?.latents)?;

@@ -23,6 +23,7 @@ pub struct Arguments {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    arguments.output.check(std::slice::from_ref(&arguments.latents))?;
     let shapes = match Bundle::open(&arguments.bundle) {
         Ok(bundle) => bundle.manifest().latent_shapes.clone(),
         Err(error) => return Err(glow_runtime::Error::from(error).into()),
@@ -39,7 +40,8 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new("decoded", latents.batch());
     for begin in (0..latents.batch()).step_by(glow.max_batch()) {
         let part = latents.slice(begin..latents.batch().min(begin + glow.max_batch()))?;
-        let images = glow.decode(&part, arguments.class.labels(part.batch()).as_deref())?.images;
+        let images =
+            glow.decode(&part, arguments.class.labels(glow.manifest(), part.batch())?.as_deref())?.images;
         progress.aside(|| writer.add(images))?;
         progress.add(part.batch());
     }

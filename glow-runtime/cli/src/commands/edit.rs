@@ -44,20 +44,21 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         None => vec![1.0],
         Some(steps) => (0..steps).map(|step| 2.0 * step as f32 / (steps - 1) as f32 - 1.0).collect(),
     };
+    arguments.output.check(arguments.input.paths())?;
     let glow = runtime.builder().load(&arguments.bundle)?;
     let attributes = glow.attributes()?;
     // Names are checked before anything is encoded.
     for (name, _) in &arguments.attribute {
         attributes.get(name)?;
     }
-    let mut reader = arguments.input.open(glow.architecture())?;
+    let mut reader = arguments.input.open(&glow)?;
     let mut writer = arguments.output.begin("edited", arguments.steps.map(|steps| steps as usize))?;
     let mut progress = Progress::new("decoded", reader.total() * factors.len());
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
         let options = EncodeOptions::new().labels(batch.labels.clone());
         let latents = glow.encode(&batch.pixels, &options)?.latents;
         // Image by image, so that a grid has a row for each.
-        for (image, _) in batch.paths.iter().enumerate() {
+        for (image, path) in batch.paths.iter().enumerate() {
             let one = latents.slice(image..image + 1)?;
             let steps: Vec<Latents> = factors
                 .iter()
@@ -69,7 +70,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
                 .collect::<Result<_, _>>()?;
             let labels = batch.labels.as_ref().map(|labels| vec![labels[image]; factors.len()]);
             let images = glow.decode(&Latents::concat(&steps)?, labels.as_deref())?.images;
-            progress.aside(|| writer.add(images))?;
+            progress.aside(|| writer.add_of(Some(path), images))?;
             progress.add(factors.len());
         }
     }

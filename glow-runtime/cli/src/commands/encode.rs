@@ -1,6 +1,6 @@
 //! `glow encode`
 use crate::inputs::ImageInput;
-use crate::outputs::{is_npy, print, say};
+use crate::outputs::{check_file, is_npy, print, say};
 use crate::progress::Progress;
 use crate::runtime::Runtime;
 use anyhow::Result;
@@ -35,12 +35,13 @@ enum NoiseKind {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    check_file(&arguments.out, arguments.input.paths())?;
     let glow = runtime.builder().encoder_only().load(&arguments.bundle)?;
     let noise = match arguments.noise {
         NoiseKind::Midpoint => Noise::Midpoint,
         NoiseKind::Uniform => Noise::Uniform { seed: arguments.seed },
     };
-    let mut reader = arguments.input.open(glow.architecture())?;
+    let mut reader = arguments.input.open(&glow)?;
     let mut progress = Progress::new("encoded", reader.total());
     let (mut latents, mut paths) = (Vec::new(), Vec::new());
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {

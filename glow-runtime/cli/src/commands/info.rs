@@ -95,6 +95,8 @@ fn to_json(
         "architecture": manifest.architecture,
         "parameters": manifest.architecture.parameter_count(),
         "latent_shapes": manifest.latent_shapes,
+        "class_names": manifest.class_names,
+        "preprocessing": manifest.preprocessing,
         "precision": manifest.precision,
         "opset": manifest.opset,
         "provenance": manifest.provenance,
@@ -129,6 +131,13 @@ fn lines(
         ),
         line("parameters", a.parameter_count().to_string()),
     ];
+    if !manifest.class_names.is_empty() {
+        lines.push(line("classes", manifest.class_names.join(", ")));
+    }
+    if !manifest.preprocessing.crop.is_whole() {
+        lines.push(line("crop", manifest.preprocessing.crop.to_string()));
+    }
+    lines.push(line("background", manifest.preprocessing.background.to_string()));
     for (level, s) in manifest.latent_shapes.iter().enumerate() {
         lines.push(line(&format!("eps_{level}"), format!("[N, {}, {}, {}]", s.channels, s.height, s.width)));
     }

@@ -44,17 +44,23 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     }
     let way = if arguments.spherical { Interpolation::Spherical } else { Interpolation::Linear };
     let steps = arguments.steps as usize;
+    arguments.sheet.check(&arguments.out, &arguments.images)?;
     let glow = runtime.builder().load(&arguments.bundle)?;
     let mut progress = Progress::new("decoded", pairs.len() * steps);
     let mut rows: Vec<Array4<u8>> = Vec::new();
     for pair in pairs {
-        let ends =
-            [images::read(&pair[0], glow.architecture())?, images::read(&pair[1], glow.architecture())?];
+        let ends = [images::read(&pair[0], &glow)?, images::read(&pair[1], &glow)?];
         let ends = stack(Axis(0), &[ends[0].view(), ends[1].view()])?;
-        let options = EncodeOptions::new().labels(arguments.class.labels(2));
+        let options = EncodeOptions::new().labels(arguments.class.labels(glow.manifest(), 2)?);
         let latents = glow.encode(&ends, &options)?.latents;
         let (a, b) = (latents.slice(0..1)?, latents.slice(1..2)?);
-        rows.push(glow.interpolate(&a, &b, steps, way, arguments.class.labels(1).as_deref())?);
+        rows.push(glow.interpolate(
+            &a,
+            &b,
+            steps,
+            way,
+            arguments.class.labels(glow.manifest(), 1)?.as_deref(),
+        )?);
         progress.add(steps);
     }
     drop(progress);

@@ -32,6 +32,7 @@ pub struct Arguments {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    arguments.output.check(&[])?;
     let glow = runtime.builder().decoder_only().load(&arguments.bundle)?;
     let count = arguments.count as usize;
     let mut writer = arguments.output.begin("sample", None)?;
@@ -43,7 +44,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
             .truncation(arguments.truncation)
             .seed(arguments.seed)
             .first(first as u64)
-            .labels(arguments.class.labels(n));
+            .labels(arguments.class.labels(glow.manifest(), n)?);
         let images = glow.sample(n, &options)?;
         progress.aside(|| writer.add(images))?;
         progress.add(n);

@@ -53,7 +53,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         reference.save(path)?;
         say(&format!("wrote the scores of {} images to {}", reference.scores().len(), path.display()));
     }
-    let mut reader = arguments.input.open(glow.architecture())?;
+    let mut reader = arguments.input.open(&glow)?;
     let mut progress = Progress::new("scored", reader.total());
     if !arguments.json {
         let more = if reference.is_some() { "\tcompared\ttypicality\tp_value" } else { "" };
@@ -134,7 +134,7 @@ impl Scorer<'_> {
         let files = find(&[path.into()])?;
         let mut progress = Progress::new("scored for reference", files.len());
         let mut reader =
-            ImageReader::new(files, usize::MAX, &self.arguments.input.class, self.glow.architecture());
+            ImageReader::new(files, usize::MAX, &self.arguments.input.class, self.glow.manifest());
         let mut all = Vec::new();
         while let Some(batch) = progress.aside(|| reader.next(self.glow.max_batch()))? {
             let scores = self.scores(&batch, all.len())?;

@@ -21,7 +21,8 @@ import { browserBackend } from './browser.js';
  * @property {number[] | null} reference bits/dim of images like those of the training: `glow score --save-reference`
  * @property {string} where what computes, such as "WebAssembly, 2 threads"
  * @property {string} privacy what becomes of a photograph
- * @property {(id: string, pixels: Uint8Array) => Promise<void>} addImage pixels [H, W, C] by their SHA-256
+ * @property {(id: string, pixels: Uint8Array) => Promise<void>} addImage pixels
+ *   [H, W, C] by their SHA-256; calls that come after may name it
  * @property {(recipe: Recipe, options?: {live?: boolean}) => Promise<{pixels: Uint8Array, ms: number}>} render
  *   pixels [H, W, C]; `live` while a slider moves, where speed counts for more than the last bit
  * @property {(recipe: Recipe, draws: number, signal?: AbortSignal) => Promise<Score>} score

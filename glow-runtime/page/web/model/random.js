@@ -1,4 +1,4 @@
-// The random streams of the project (glow-models, random): the same seed gives the same numbers here and in every
+// The random streams of the project (models/src/random.rs): the same seed gives the same numbers here and in every
 // program of it, bit for bit.
 import { F, R, X } from './ziggurat.js';
 
@@ -166,7 +166,7 @@ function open(bits) {
 }
 
 /**
- * Dequantization noise in [0, 1), multiples of 2^−24.
+ * Dequantization noise in [0, 1), multiples of 2^−16, which float32 can add to a pixel exactly.
  * @param {bigint} seed
  * @param {bigint} draw
  * @param {bigint} number of the image
@@ -176,6 +176,6 @@ function open(bits) {
 export function uniform(seed, draw, number, count) {
   const bits = generator(seed, 'dequantization', draw, number);
   const values = new Float32Array(count);
-  for (let i = 0; i < count; i++) values[i] = (bits.word() >>> 8) * 2 ** -24;
+  for (let i = 0; i < count; i++) values[i] = (bits.word() >>> 16) * 2 ** -16;
   return values;
 }

@@ -18,7 +18,6 @@ export function measures(app, element) {
       { className: 'measures', id: 'measures' },
       h('p', {}, value, error),
       h('div', { className: 'meter', 'aria-hidden': 'true' }, needle),
-      h('div'),
       words,
     ),
   );
