@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { readTensors } from '../web/model/safetensors.js';
 import {
-  folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, serve, SOFTWARE_GPU,
+  folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, SOFTWARE_GPU,
 } from './site.mjs';
 
 const TIMEOUT = 60_000;
@@ -437,6 +437,31 @@ test('axe finds nothing, in the light and in the dark, on a phone and in dialogs
     await check(phone, `${colorScheme} crop`);
     await phone.context().close();
   }
+});
+
+test('on a phone the picture stays in sight', async () => {
+  const phone = await open(host.url, { viewport: { width: 360, height: 640 }, hasTouch: true });
+  await phone.getByLabel('Truncation', { exact: true }).scrollIntoViewIfNeeded();
+  await phone.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  assert.ok(await phone.evaluate(() => scrollY > 200));
+  const { y, height } = await phone.locator('canvas.picture').boundingBox();
+  assert.ok(y >= 0 && y + height < 320, `${y} ${height}`);
+  await phone.context().close();
+});
+
+test('a model of classes draws the one that is chosen', async () => {
+  const model = join(root, 'models/tests/conditional-bundle');
+  const classes = join(folder, 'classes');
+  glow('page', model, '--out', classes);
+  const other = await serve(classes);
+  const chosen = await open(other.url);
+  for (const label of [0, 2]) {
+    if (label) await chosen.getByLabel('Class').selectOption(String(label));
+    const words = ['sample', model, '--count', '1', '--seed', '1', '--label', String(label)];
+    assert.deepEqual(await picture(chosen), images(`class-${label}`, ...words)[0]);
+  }
+  await chosen.context().close();
+  other.close();
 });
 
 test('one thread without the headers, and the same pixels', async () => {

@@ -18,7 +18,8 @@ fn json(error: &str, seconds: u64) -> String {
     serde_json::json!({
         "message": {
             "message": error,
-            "extraInfo": { "py_callstack": "not a Python program", "timestamp": seconds.to_string() },
+            // torchrun shows this one to the user.
+            "extraInfo": { "py_callstack": error, "timestamp": seconds.to_string() },
         },
     })
     .to_string()
@@ -32,6 +33,7 @@ mod tests {
     fn the_file_has_torchrun_s_form() {
         let value: serde_json::Value = serde_json::from_str(&json("a \"reason\"", 17)).unwrap();
         assert_eq!(value["message"]["message"], "a \"reason\"");
+        assert_eq!(value["message"]["extraInfo"]["py_callstack"], "a \"reason\"");
         assert_eq!(value["message"]["extraInfo"]["timestamp"], "17");
     }
 }
