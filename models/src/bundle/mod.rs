@@ -1,9 +1,11 @@
 //! A frozen bundle: `model.json` and the files that it lists, checked before they are used.
 mod bytes;
 mod graph;
+mod numerics;
 
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
+pub use numerics::{LargestActivation, Numerics};
 
 use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
@@ -109,6 +111,9 @@ pub struct Manifest {
     pub opset: i64,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// What is done to an image before it is brought to the model's size, as in training.
     #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
     pub preprocessing: Preprocessing,
@@ -199,6 +204,7 @@ impl Manifest {
             precision,
             opset,
             provenance,
+            numerics: None,
             preprocessing: Preprocessing::default(),
             class_names: Vec::new(),
             files: BTreeMap::new(),
