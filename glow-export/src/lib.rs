@@ -25,17 +25,17 @@ pub use error::ExportError;
 pub use glow_data::{DataKind, DataSpec};
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
-pub use verify::{Check, Quality, Verification, verify};
+pub use verify::{Check, Footprint, Peaks, Quality, Verification, verify};
 
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
-    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Manifest, Provenance, WEIGHTS_FILE,
-    find_checkpoint, write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, LargestActivation, Manifest, Numerics,
+    Provenance, WEIGHTS_FILE, find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
-use precision::CouplingInputs;
+use precision::{CouplingInputs, Emulation};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,8 +58,9 @@ pub struct ExportOptions {
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
-    /// Whether the bundle may be written although images do not come back from their latents as well as
-    /// its precision should allow. Default false.
+    /// Whether the bundle may be written although its number format costs more than it should: in bits/dim, in x, or in
+    /// pixels that do not come back. One that computes something else than the checkpoint is never written. Default
+    /// false.
     pub allow_inexact: bool,
 }
 
@@ -139,11 +140,12 @@ pub fn export(
     let reference = Reference::from_parameters(parameters)?;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
-            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images))?
+            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images)?)?
         }
         (Precision::Fp16, _) => precision::half(fp32.clone())?,
         _ => fp32.clone(),
     };
+<<<<<<< HEAD
     let sealed = |precision| {
         let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
         manifest.preprocessing = preprocessing;
@@ -151,6 +153,12 @@ pub fn export(
         manifest
     };
     let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
+=======
+    let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
+    let sealed =
+        |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
+    let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
+>>>>>>> proof
     let (mut verification, mut quality) = (None, None);
     if options.verify {
         let baseline = match options.precision {
@@ -161,14 +169,16 @@ pub fn export(
                 Some(folder)
             }
         };
-        let baseline = baseline.as_ref().map(|folder| folder.path());
+        let lowered = baseline.as_ref().zip(emulation.as_ref());
         let proven = verify::prove(
             destination.draft(),
-            baseline,
+            lowered.map(|(fp32, emulation)| verify::Lowered { fp32: fp32.path(), emulation }),
             &reference,
             held_out.as_ref(),
             options.allow_inexact,
         )?;
+        draft.manifest.numerics = Some(numerics(&proven.1, options, calibration.as_ref()));
+        draft.manifest = Bundle::seal(destination.draft(), draft.manifest)?.manifest().clone();
         (verification, quality) = (Some(proven.0), Some(proven.1));
     }
     let (folder, kept) = destination.install()?;
@@ -219,6 +229,28 @@ impl Draft {
         let manifest = Bundle::seal(folder, manifest)?.manifest().clone();
         Ok(Self { manifest, encoder_nodes, decoder_nodes })
     }
+}
+
+/// What the manifest says of the number format.
+fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&verify::Images>) -> Numerics {
+    let mut numerics = Numerics::default();
+    if options.precision == Precision::Int8 {
+        // The folder's name alone: where it lies concerns nobody whom the bundle is given to.
+        let name = |spec: &DataSpec| {
+            let folder = spec.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{}:{folder}", spec.kind.name())
+        };
+        numerics.calibration = options.images.as_ref().map(name);
+        numerics.calibration_images = calibration.map_or(0, verify::Images::len);
+    }
+    numerics.images = quality.images;
+    numerics.real = quality.real;
+    numerics.bits_per_dim = quality.bits_per_dim;
+    numerics.fp32_bits_per_dim = quality.fp32_bits_per_dim;
+    numerics.largest_activation =
+        quality.largest_activation().map(|(layer, value)| LargestActivation { layer: layer.into(), value });
+    numerics.reliable_bits_per_dim = quality.reliable_bits_per_dim;
+    numerics
 }
 
 fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {

@@ -3,8 +3,9 @@ mod import_command;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use glow_export::{DataSpec, ExportOptions, Precision, Quality, Report, Weights, export};
+use glow_export::{DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export};
 use import_command::ImportArguments;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -56,7 +57,8 @@ struct Arguments {
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,
-    /// Write the bundle even if images do not come back from it as well as its precision should allow
+    /// Write the bundle even if its number format costs more than it should, in bits/dim, in x, or in pixels that do not
+    /// come back
     #[arg(long)]
     allow_inexact: bool,
     /// Do not compare the bundle with a float64 evaluation of the checkpoint
@@ -153,6 +155,36 @@ fn describe(report: &Report, quality: &Quality) -> String {
     )
 }
 
+/// Time and memory of the bundle, and of fp32 beside it.
+fn on_this_machine(report: &Report, quality: &Quality) -> String {
+    let say = |footprint: &Footprint| {
+        let memory =
+            footprint.resident.map_or(String::new(), |bytes| format!(", {:.0} MB", bytes as f64 / 1e6));
+        format!("{:.1} ms a sample, {:.1} ms an encoding{memory}", footprint.decode_ms, footprint.encode_ms)
+    };
+    let own = format!("on this machine's CPU, {}: {}", report.manifest.precision, say(&quality.footprint));
+    let Some(fp32) = &quality.fp32_footprint else { return own };
+    let gain = fp32.decode_ms / quality.footprint.decode_ms;
+    let advice = match report.manifest.precision {
+        _ if gain >= 1.1 => "faster here",
+        Precision::Fp16 => "no faster here: half precision is for GPUs, and for its size",
+        _ => "no faster here: good for its size",
+    };
+    format!("{own}; fp32: {}; {advice}", say(fp32))
+}
+
+/// The largest activation of each level.
+fn by_level(quality: &Quality) -> String {
+    let mut levels: BTreeMap<&str, f32> = BTreeMap::new();
+    for (layer, &largest) in &quality.peaks {
+        let level = layer.split('.').next().unwrap_or_default();
+        let peak = levels.entry(level).or_default();
+        *peak = peak.max(largest);
+    }
+    let each: Vec<_> = levels.iter().map(|(level, largest)| format!("{level} {largest:.1}")).collect();
+    each.join(", ")
+}
+
 /// What was done, for a person.
 fn explain(report: &Report) {
     let provenance = &report.manifest.provenance;
@@ -164,6 +196,18 @@ fn explain(report: &Report) {
     }
     if let Some(quality) = &report.quality {
         eprintln!("{}", describe(report, quality));
+        eprintln!("{}", on_this_machine(report, quality));
+        if let Some((layer, largest)) = quality.largest_activation() {
+            eprintln!(
+                "largest activations: {}; the largest of all, {largest:.1}, in {layer}",
+                by_level(quality)
+            );
+        }
+        if let Some(most) = quality.reliable_bits_per_dim {
+            eprintln!(
+                "scores up to {most:.2} bits/dim are those of fp32; higher ones are marked as unreliable"
+            );
+        }
     }
     for name in &report.kept {
         eprintln!("kept {name} of the older bundle, which may not suit the new one");

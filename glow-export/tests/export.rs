@@ -141,7 +141,7 @@ fn broken_checkpoints_are_refused_and_an_older_bundle_stays() {
             }
         }),
         // So large a shift leaves nothing of the image in 32 bits.
-        ("the round trip is worse than allowed", additive, |name, values| {
+        ("worse than its number format should be", additive, |name, values| {
             if name == "level0.step01.coupling.conv3.bias" {
                 values.fill(1e6);
             }

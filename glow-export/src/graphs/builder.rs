@@ -208,6 +208,16 @@ impl<'a> Builder<'a> {
         self.node(op, name, inputs, vec![], first.data_type, first.shape.clone())
     }
 
+    /// The sum of several values, two at a time: `Sum` of more is an operator that not every provider has.
+    pub fn sum(&mut self, name: &str, first: &Value, others: &[Operand]) -> Value {
+        let mut sum = first.clone();
+        for (i, other) in others.iter().enumerate() {
+            let name = if i + 1 == others.len() { name.to_string() } else { format!("{name}/{i}") };
+            sum = self.elementwise("Add", &name, &sum, std::slice::from_ref(other));
+        }
+        sum
+    }
+
     pub fn cast(&mut self, name: &str, input: &Value, to: DataType) -> Value {
         let attributes = vec![int("to", i32::from(to) as i64)];
         self.node("Cast", name, vec![input.into()], attributes, to, input.shape.clone())

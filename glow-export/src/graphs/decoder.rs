@@ -86,7 +86,7 @@ fn uncouple(
             vec![(&grown).into(), (&shift).into()]
         }
     };
-    graph.elementwise("Sum", &format!("{path}/sum"), z2, &terms)
+    graph.sum(&format!("{path}/sum"), z2, &terms)
 }
 
 /// x, channels last, and clip(floor((x + 0.5)·2^n_bits)·2^(8−n_bits), 0, 255).

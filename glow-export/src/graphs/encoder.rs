@@ -129,11 +129,11 @@ fn log_prob(
     labels: Option<&Value>,
 ) -> Value {
     let others = |values: &[Value]| values[1..].iter().map(Operand::from).collect::<Vec<_>>();
-    let squares = graph.elementwise("Sum", "log_prob/squares", &squares[0], &others(squares));
+    let squares = graph.sum("log_prob/squares", &squares[0], &others(squares));
     let half = graph.scalar(-0.5);
     let mut sum = graph.elementwise("Mul", "log_prob/normal", &squares, &[half]);
     if let Some(first) = penalties.first() {
-        let penalty = graph.elementwise("Sum", "log_prob/scales", first, &others(penalties));
+        let penalty = graph.sum("log_prob/scales", first, &others(penalties));
         sum = graph.elementwise("Sub", "log_prob/flow", &sum, &[(&penalty).into()]);
     }
     let constant = match labels {

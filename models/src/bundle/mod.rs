@@ -1,9 +1,11 @@
 //! A frozen bundle: `model.json` and the files that it lists, checked before they are used.
 mod bytes;
 mod graph;
+mod numerics;
 
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
+pub use numerics::{LargestActivation, Numerics};
 
 use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
@@ -115,6 +117,9 @@ pub struct Manifest {
     /// Names of the classes, in the order of their labels; empty if there are none or none are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
+    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
     /// themselves.
     pub files: BTreeMap<String, FileEntry>,
@@ -201,6 +206,7 @@ impl Manifest {
             provenance,
             preprocessing: Preprocessing::default(),
             class_names: Vec::new(),
+            numerics: None,
             files: BTreeMap::new(),
         }
     }
