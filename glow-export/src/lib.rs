@@ -38,6 +38,7 @@ use parameters::Parameters;
 use precision::{CouplingInputs, Emulation};
 use prost::Message;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Program and version, as bundles and graphs name it.
@@ -55,6 +56,8 @@ pub struct ExportOptions {
     /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
     /// weights that both graphs share are then stored twice. Default false.
     pub inline: bool,
+    /// The batch size of both graphs, for runtimes that want fixed shapes; `None`, the default, leaves it open.
+    pub batch: Option<NonZeroUsize>,
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
@@ -71,6 +74,7 @@ impl Default for ExportOptions {
             precision: Precision::Fp32,
             images: None,
             inline: false,
+            batch: None,
             verify: true,
             allow_inexact: false,
         }
@@ -136,7 +140,7 @@ pub fn export(
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
 
-    let fp32 = fold::fold(&parameters)?;
+    let fp32 = fold::fold(&parameters, options.precision)?;
     let reference = Reference::from_parameters(parameters)?;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
@@ -145,20 +149,15 @@ pub fn export(
         (Precision::Fp16, _) => precision::half(fp32.clone())?,
         _ => fp32.clone(),
     };
-<<<<<<< HEAD
+    let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
     let sealed = |precision| {
         let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
         manifest.preprocessing = preprocessing;
         manifest.class_names = class_names.clone();
+        manifest.batch = options.batch.map(NonZeroUsize::get);
         manifest
     };
-    let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
-=======
-    let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
-    let sealed =
-        |precision| Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
     let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
->>>>>>> proof
     let (mut verification, mut quality) = (None, None);
     if options.verify {
         let baseline = match options.precision {

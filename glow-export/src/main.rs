@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use glow_export::{DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export};
 use import_command::ImportArguments;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,
+    /// Fix the batch size of both graphs, for runtimes that want fixed shapes; left open by default
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
     /// Write the bundle even if its number format costs more than it should, in bits/dim, in x, or in pixels that do not
     /// come back
     #[arg(long)]
@@ -114,6 +118,7 @@ fn run(arguments: Arguments) -> Result<()> {
         },
         images: arguments.calibrate.clone(),
         inline: arguments.inline,
+        batch: arguments.batch,
         allow_inexact: arguments.allow_inexact,
         verify: !arguments.no_verify,
     };
