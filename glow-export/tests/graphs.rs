@@ -118,30 +118,34 @@ fn documented(table: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         .collect()
 }
 
+/// Nodes that lie behind a convolution, seen from either end of the graph.
+fn behind_convolutions<'a>(
+    nodes: impl Iterator<Item = &'a onnx::NodeProto>,
+    backwards: bool,
+) -> BTreeSet<&'a str> {
+    let (mut values, mut reached) = (BTreeSet::new(), BTreeSet::new());
+    for node in nodes {
+        let (from, to) = match backwards {
+            false => (&node.input, &node.output),
+            true => (&node.output, &node.input),
+        };
+        let meets = from.iter().any(|value| values.contains(value.as_str()));
+        if meets {
+            reached.insert(node.name.as_str());
+        }
+        if meets || node.op_type == "Conv" {
+            values.extend(to.iter().map(String::as_str));
+        }
+    }
+    reached
+}
+
 /// Of each operator whether all of its nodes lie in front of the first convolution or behind the last
 /// one, where another provider can take them without cutting the flow in pieces.
 fn at_the_ends(model: &ModelProto) -> BTreeMap<String, bool> {
     let graph = model.graph.as_ref().unwrap();
-    let behind = |nodes: &mut dyn Iterator<Item = &onnx::NodeProto>, backwards: bool| {
-        let mut values: BTreeSet<&str> = BTreeSet::new();
-        let mut reached: BTreeSet<&str> = BTreeSet::new();
-        for node in nodes {
-            let (from, to) = match backwards {
-                false => (&node.input, &node.output),
-                true => (&node.output, &node.input),
-            };
-            let meets = from.iter().any(|value| values.contains(value.as_str()));
-            if meets {
-                reached.insert(node.name.as_str());
-            }
-            if meets || node.op_type == "Conv" {
-                values.extend(to.iter().map(String::as_str));
-            }
-        }
-        reached
-    };
-    let after = behind(&mut graph.node.iter(), false);
-    let before = behind(&mut graph.node.iter().rev(), true);
+    let after = behind_convolutions(graph.node.iter(), false);
+    let before = behind_convolutions(graph.node.iter().rev(), true);
     let mut operators = BTreeMap::new();
     for node in &graph.node {
         let end = !(after.contains(node.name.as_str()) && before.contains(node.name.as_str()));
