@@ -88,7 +88,7 @@ fn message(tokens: &mut Peekable<impl Iterator<Item = String>>, kind: &str) -> F
             continue;
         }
         assert_eq!(tokens.next().as_deref(), Some(":"), "{name}");
-        let mut scalar = |token: String| match kind {
+        let scalar = |token: String| match kind {
             "string" => Field::Text(token.strip_prefix('"').expect("text").into()),
             "int32" | "int64" => Field::Number(token.parse().expect("a number")),
             "DataType" => Field::Enumeration(token),
@@ -142,7 +142,7 @@ fn said(tensor: &Field) -> (String, String, Vec<i64>) {
         Some(Field::Message(reshape)) => numbers(reshape, "shape"),
         _ => dims.clone(),
     };
-    assert_eq!(sizes.iter().product::<i64>(), dims.iter().product());
+    assert_eq!(sizes.iter().product::<i64>(), dims.iter().product::<i64>());
     (name.clone(), data_type.clone(), sizes)
 }
 
