@@ -93,7 +93,7 @@ pub use {
     containers::tfrecord,
     dataset::{Dataset, Example, Splits},
     kinds::celeba_lists::{CelebaAttributes, images_folder as celeba_images_folder},
-    loader::{Batch, Loader, LoaderOptions},
+    loader::{Batch, Loader, LoaderOptions, Part},
     open::{OpenOptions, Opened, open, open_all},
     skipped::{SkippedImage, SkippedReport},
     spec::{DataKind, DataSpec},

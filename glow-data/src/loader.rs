@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::iter::FusedIterator;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,9 @@ pub struct LoaderOptions {
     pub threads: usize,
     /// Batches that may be ready or in the making ahead of the consumer, at least 1. Default 8.
     pub prefetch: usize,
+    /// The part of every batch that this loader delivers, the others being left to other processes. Default
+    /// all of it.
+    pub part: Part,
     /// The image to start at, counted from the run's first: 0 for a new run, or a batch's
     /// `first_image + count` to go on after it. Default 0.
     pub start_image: u64,
@@ -52,8 +56,29 @@ impl Default for LoaderOptions {
             shuffle: true,
             threads: thread::available_parallelism().map_or(1, usize::from).min(8),
             prefetch: 8,
+            part: Part::WHOLE,
             start_image: 0,
         }
+    }
+}
+
+/// One of the contiguous parts that a batch is divided into: number `index`, from 0, of `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, below `of`.
+    pub index: usize,
+    /// How many parts there are.
+    pub of: usize,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// This part of `n` things: as large as any other or one smaller, and empty where there are more parts
+    /// than things.
+    pub fn range(self, n: usize) -> Range<usize> {
+        n * self.index / self.of..n * (self.index + 1) / self.of
     }
 }
 
@@ -64,9 +89,10 @@ pub struct Batch {
     pub images: Vec<u8>,
     /// `N` indices into [`Dataset::classes`].
     pub labels: Vec<i64>,
-    /// `N`, the number of images: the batch size, or less in the last batch of a finite pass.
+    /// `N`, the number of images: the batch size, or less in the last batch of a finite pass and where the
+    /// loader delivers a part.
     pub count: usize,
-    /// The number of the first image, counted from the start of the run or pass.
+    /// The number of the first image here, counted from the start of the run or pass.
     pub first_image: u64,
 }
 
@@ -87,7 +113,10 @@ pub struct Loader {
     stop: Arc<AtomicBool>,
     /// Batches delivered.
     delivered: usize,
+    /// The number of the image that the next batch begins at, all parts counted.
     position: u64,
+    batch_size: u64,
+    end: u64,
     waited: Duration,
 }
 
@@ -119,10 +148,23 @@ impl Loader {
         threads: usize,
         prefetch: usize,
     ) -> Result<Self, DataError> {
+        Self::sequential_part(dataset, batch_size, threads, prefetch, Part::WHOLE)
+    }
+
+    /// The same for one part of every batch.
+    ///
+    /// # Errors
+    /// As for [`Loader::new`].
+    pub fn sequential_part(
+        dataset: Arc<dyn Dataset>,
+        batch_size: usize,
+        threads: usize,
+        prefetch: usize,
+        part: Part,
+    ) -> Result<Self, DataError> {
         let len = dataset.len() as u64;
         let order = Order { len, seed: 0, shuffle: false, flip: false, shift: 0 };
-        let options =
-            LoaderOptions { batch_size, threads, prefetch, start_image: 0, ..LoaderOptions::default() };
+        let options = LoaderOptions { batch_size, threads, prefetch, part, ..LoaderOptions::default() };
         Self::start(dataset, order, len, &options)
     }
 
@@ -138,6 +180,7 @@ impl Loader {
             dataset,
             order,
             batch_size: options.batch_size,
+            part: options.part,
             start: options.start_image,
             end,
             stop: stop.clone(),
@@ -148,6 +191,8 @@ impl Loader {
             stop,
             delivered: 0,
             position: options.start_image,
+            batch_size: options.batch_size as u64,
+            end,
             waited: Duration::ZERO,
         };
         // A thread has one batch in its hands beside those in its queue.
@@ -197,6 +242,8 @@ fn check(dataset: &dyn Dataset, options: &LoaderOptions) -> Result<(), DataError
             "{} data loading threads and {} batches ahead: give at least 1 of each",
             options.threads, options.prefetch
         )
+    } else if options.part.index >= options.part.of {
+        format!("part {} of {} of every batch: parts count from 0", options.part.index, options.part.of)
     } else if options.start_image > u64::MAX / 2 {
         format!("a start at image {}: no run is that long", options.start_image)
     } else {
@@ -214,9 +261,9 @@ impl Iterator for Loader {
         let received = self.queues[turn].recv();
         self.waited += start.elapsed();
         match &received {
-            Ok(Ok(batch)) => {
+            Ok(Ok(_)) => {
                 self.delivered += 1;
-                self.position += batch.count as u64;
+                self.position = self.end.min(self.position + self.batch_size);
             }
             // The thread whose turn it is has finished, so that there is no such batch; or it has
             // failed.
@@ -243,6 +290,7 @@ struct Plan {
     dataset: Arc<dyn Dataset>,
     order: Order,
     batch_size: usize,
+    part: Part,
     /// The numbers of the images to deliver: from `start` to below `end`.
     start: u64,
     end: u64,
@@ -266,18 +314,24 @@ impl Plan {
         }
     }
 
-    /// Batch `number`; `None` if it is past the end or the loader is being dropped.
+    /// The numbers of the images of batch `number`, all of its parts; empty past the end.
+    fn batch_images(&self, number: u64) -> Range<u64> {
+        let first = self.end.min(self.start + number * self.batch_size as u64);
+        first..self.end.min(first + self.batch_size as u64)
+    }
+
+    /// This loader's part of batch `number`; `None` if it is past the end or the loader is being dropped.
     fn batch(&self, number: u64) -> Result<Option<Batch>, DataError> {
-        let first_image = self.start + number * self.batch_size as u64;
-        let last_image = self.end.min(first_image + self.batch_size as u64);
-        if first_image >= last_image {
+        let images = self.batch_images(number);
+        if images.is_empty() {
             return Ok(None);
         }
-        let count = (last_image - first_image) as usize;
+        let part = self.part.range((images.end - images.start) as usize);
+        let (count, first_image) = (part.len(), images.start + part.start as u64);
         let shape = self.dataset.shape();
         let mut images = Vec::with_capacity(count * shape.bytes());
         let mut labels = Vec::with_capacity(count);
-        for image in first_image..last_image {
+        for image in first_image..first_image + count as u64 {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }

@@ -1,5 +1,5 @@
 //! The command line: a flag for every hyperparameter, made from their declarations.
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use glow_models::{Config, preset_names};
 use glow_train::device::DeviceChoice;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ const TRAIN_EXAMPLE: &str = "Examples:
   glow-train --data images:photos --preset smoke --out runs/try --train-for \"2 min\"
   glow-train --init-from faces.glow --data images:photos --lr 0.0002 --out runs/fine
   glow-train --out runs/photos --resume --train-for \"20000 steps\"
+  glow-train --preset cifar10 --data cifar10:cifar-10-batches-bin --out runs/cifar10 --processes 4
+  torchrun --no-python --nproc-per-node 8 glow-train --preset lsun64 --data lsun:lsun/bedroom --out runs/bedroom
 
 Durations are \"500 steps\", \"50000 images\", \"10 epochs\", \"3.5 min\", \"2 h\" or \"5 %\" of the run.";
 const EVAL_EXAMPLE: &str = "Example:
@@ -35,7 +37,7 @@ pub fn command() -> Command {
                 .long("preset")
                 .value_name("NAME")
                 .value_parser(preset_names())
-                .conflicts_with_all(["config", "resume"])
+                .conflicts_with("config")
                 .help("Start from one of the paper's configurations"),
         )
         .arg(
@@ -43,7 +45,6 @@ pub fn command() -> Command {
                 .long("config")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .conflicts_with("resume")
                 .help("Start from a TOML file such as a run's config.toml"),
         )
         .arg(
@@ -51,7 +52,6 @@ pub fn command() -> Command {
                 .long("init-from")
                 .value_name("CHECKPOINT_OR_BUNDLE")
                 .value_parser(value_parser!(PathBuf))
-                .conflicts_with("resume")
                 .help(
                     "Start a new run from the weights of a model that exists: a run's folder, a checkpoint or an \
                      exported bundle; the architecture is the model's",
@@ -68,8 +68,31 @@ pub fn command() -> Command {
         .arg(
             Arg::new("resume")
                 .long("resume")
-                .action(ArgAction::SetTrue)
-                .help("Go on from the latest checkpoint in --out; flags change its configuration"),
+                .value_name("WHEN")
+                .num_args(0..=1)
+                .default_missing_value("always")
+                .value_parser(["always", "auto"])
+                .help(
+                    "Go on from the latest checkpoint in --out; flags change its configuration. With \"auto\", start \
+                     a new run where there is none: for launchers that start processes again with the same arguments",
+                ),
+        )
+        .arg(
+            Arg::new("processes")
+                .long("processes")
+                .value_name("N")
+                .value_parser(value_parser!(u16).range(1..=1024))
+                .help("Train in N processes on this machine; on several machines, use torchrun or another launcher")
+                .help_heading("Several processes"),
+        )
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("SECONDS")
+                .value_parser(value_parser!(u64).range(1..=1_000_000))
+                .default_value("600")
+                .help("How long processes wait for each other, before they give up with an error")
+                .help_heading("Several processes"),
         )
         .arg(device.clone());
     let defaults = Config::default();

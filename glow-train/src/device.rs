@@ -60,16 +60,24 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// The device of a process that is number `local_rank` of its host, opened: that many CUDA devices further on.
+    ///
+    /// # Errors
+    /// As for [`DeviceChoice::open`].
+    pub fn open_for(self, local_rank: usize) -> Result<Device, DeviceError> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Auto => Ok(cuda(local_rank).unwrap_or(Device::Cpu)),
+            Self::Cuda(index) => cuda(index + local_rank),
+        }
+    }
+
     /// Opens the device; CUDA's libraries are opened only if it is asked for or looked for.
     ///
     /// # Errors
     /// CUDA was asked for and cannot be used. [`DeviceChoice::Auto`] then takes the CPU.
     pub fn open(self) -> Result<Device, DeviceError> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(index) => cuda(index),
-        }
+        self.open_for(0)
     }
 }
 

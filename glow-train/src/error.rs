@@ -1,5 +1,6 @@
 //! What can go wrong in a run.
 use crate::device::DeviceError;
+use crate::distributed::DistributedError;
 use crate::flow::MissingLabels;
 use glow_data::DataError;
 use glow_models::{Architecture, CheckpointError, Config, ConfigError, PretrainedError};
@@ -33,6 +34,9 @@ pub enum TrainError {
     /// The device cannot be used.
     #[error("the device cannot be used")]
     Device(#[from] DeviceError),
+    /// The processes cannot train together.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// A checkpoint cannot be used.
     #[error("cannot go on from the checkpoint")]
     Checkpoint(#[from] CheckpointError),

@@ -1,9 +1,10 @@
 //! Bits/dim of a model on a data set.
+use crate::distributed::Team;
 use crate::error::TrainError;
 use crate::flow::Glow;
 use crate::input::Inputs;
 use crate::torch;
-use glow_data::{Batch, Dataset, Loader, LoaderOptions};
+use glow_data::{Batch, Dataset, Loader, LoaderOptions, Part};
 use glow_models::random::Purpose;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,21 +46,60 @@ pub struct Evaluation {
     pub device: Device,
 }
 
-/// Bits/dim of a model on the images of a data set; `None` if `stop` was set before the last of them.
+/// Bits/dim of a model on the images of a data set, which a team shares out; `None` if `stop` was set in one
+/// of its processes before the last of them. All processes get the same.
 ///
 /// # Errors
-/// An image cannot be read, or libtorch refuses: memory ran out, above all.
+/// An image cannot be read, or libtorch refuses: memory ran out, above all; or another process fails.
 pub fn evaluate(
     glow: &Glow,
     dataset: Arc<dyn Dataset>,
     how: &Evaluation,
+    team: &Team,
     stop: &AtomicBool,
 ) -> Result<Option<Score>, TrainError> {
+    const DOING: &str = "gathering the validation";
     let images = if how.images == 0 { dataset.len() } else { how.images.min(dataset.len()) };
+    let ours = evaluate_part(glow, dataset, how, images, team.part(), stop)?;
+    // Number and value of each image; nothing where it was stopped, which an evaluation is not otherwise.
+    let bytes = |values: Vec<(u64, f64)>| {
+        values.into_iter().flat_map(|(image, value)| [image, value.to_bits()]).flat_map(u64::to_le_bytes)
+    };
+    let [stopped] = team.any([ours.is_none()], DOING)?;
+    let Some(ours) = ours.filter(|_| !stopped) else {
+        return Ok(None);
+    };
+    let mut values: Vec<(u64, f64)> = Vec::with_capacity(images);
+    for theirs in team.gather(bytes(ours).collect(), DOING)? {
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        values.extend(
+            theirs.chunks_exact(16).map(|pair| (number(&pair[..8]), f64::from_bits(number(&pair[8..])))),
+        );
+    }
+    values.sort_unstable_by_key(|&(image, _)| image);
+    Ok(Some(Score::of(&values.into_iter().map(|(_, value)| value).collect::<Vec<_>>())))
+}
+
+/// Number and bits/dim of each image of one part of the batches.
+fn evaluate_part(
+    glow: &Glow,
+    dataset: Arc<dyn Dataset>,
+    how: &Evaluation,
+    images: usize,
+    part: Part,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<(u64, f64)>>, TrainError> {
     let threads = LoaderOptions::default().threads;
-    let mut values = Vec::with_capacity(images);
-    for batch in Loader::sequential(dataset, how.batch_size.clamp(1, images.max(1)), threads, 4)? {
+    let batch_size = how.batch_size.clamp(1, images.max(1));
+    let mut values = Vec::with_capacity(images / part.of + 1);
+    for batch in Loader::sequential_part(dataset, batch_size, threads, 4, part)? {
         let batch = batch?;
+        if batch.first_image >= images as u64 {
+            break;
+        }
+        if batch.count == 0 {
+            continue;
+        }
         let mut means = vec![0.0; batch.count];
         for draw in 0..how.draws {
             if stop.load(Ordering::Relaxed) {
@@ -70,13 +110,9 @@ pub fn evaluate(
                 *mean += value / how.draws as f64;
             }
         }
-        values.extend(means);
-        if values.len() >= images {
-            break;
-        }
+        values.extend((batch.first_image..images as u64).zip(means));
     }
-    values.truncate(images);
-    Ok(Some(Score::of(&values)))
+    Ok(Some(values))
 }
 
 /// Bits/dim of every image of a batch; `draw` picks the dequantisation noise, the same at every call.

@@ -1,15 +1,18 @@
 //! The program `glow-train`; see `--help`.
 mod cli;
+mod ranks;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
+use glow_train::distributed::launcher::LaunchError;
+use glow_train::distributed::{Environment, Team};
 use glow_train::evaluate::{Evaluation, Score, evaluate};
 use glow_train::run::{self, Outcome, RunFolder, Start};
 use glow_train::trainer::load_glow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +27,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("glow-train: {error:#}");
+            ranks::tell(&format!("{error:#}"));
             // Wrong use is told from failure, as for flags that do not exist.
-            let usage = error.downcast_ref::<UsageError>().is_some();
-            ExitCode::from(if usage { 2 } else { 1 })
+            ExitCode::from(match (error.downcast_ref::<UsageError>(), error.downcast_ref::<LaunchError>()) {
+                (Some(_), _) => 2,
+                (None, Some(error)) => error.exit_code(),
+                (None, None) => 1,
+            })
         }
     }
 }
@@ -49,14 +55,51 @@ fn device(matches: &ArgMatches) -> Result<tch::Device> {
 }
 
 fn train(matches: &ArgMatches) -> Result<()> {
+    if let Some(&processes) = matches.get_one::<u16>("processes")
+        && processes > 1
+    {
+        return ranks::launch(matches, processes.into());
+    }
+    match Environment::read()? {
+        Some(environment) if environment.world_size > 1 => ranks::train(matches, environment),
+        _ => train_alone(matches),
+    }
+}
+
+fn train_alone(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
-    let resume = matches.get_flag("resume");
-    let pretrained = match matches.get_one::<PathBuf>("init_from") {
+    let (config, start) = resolve(matches, &out)?;
+    device::set_cuda_precision(config.training.precision);
+    let device = device(matches)?;
+    let stop = stop_on_ctrl_c(true)?;
+    let outcome = run::train(config, &out, start, device, &stop)?;
+    report(&outcome, &out.display().to_string());
+    Ok(())
+}
+
+/// The configuration that the arguments ask for, and what the run begins with.
+fn resolve(matches: &ArgMatches, out: &Path) -> Result<(Config, Start)> {
+    let when = matches.get_one::<String>("resume").map(String::as_str);
+    let resume = match when {
+        Some("auto") => RunFolder::new(out).latest().exists(),
+        other => other.is_some(),
+    };
+    if when == Some("always")
+        && (["preset", "config", "init_from"].iter().any(|name| matches.contains_id(name)))
+    {
+        return Err(UsageError(
+            "--resume takes the run's own configuration: leave out --preset, --config and --init-from, or \
+             give --resume auto"
+                .into(),
+        )
+        .into());
+    }
+    let pretrained = match matches.get_one::<PathBuf>("init_from").filter(|_| !resume) {
         Some(path) => Some(Pretrained::open(path).map_err(TrainError::from)?),
         None => None,
     };
     let mut config = if resume {
-        let latest = RunFolder::new(&out).latest();
+        let latest = RunFolder::new(out).latest();
         Checkpoint::open(&latest).map_err(TrainError::from)?.meta().config.clone()
     } else if let Some(preset) = matches.get_one::<String>("preset") {
         Config::preset(preset)?
@@ -80,17 +123,12 @@ fn train(matches: &ArgMatches) -> Result<()> {
             UsageError("no data set: give --data KIND:PATH, such as --data images:photos".into()).into()
         );
     }
-    device::set_cuda_precision(config.training.precision);
-    let device = device(matches)?;
-    let stop = stop_on_ctrl_c()?;
     let start = match pretrained {
         Some(pretrained) => Start::From(Box::new(pretrained)),
         None if resume => Start::Resume,
         None => Start::Fresh,
     };
-    let outcome = run::train(config, &out, start, device, &stop)?;
-    report(&outcome, &out.display().to_string());
-    Ok(())
+    Ok((config, start))
 }
 
 /// A configuration error as wrong use, with all of its causes.
@@ -98,13 +136,19 @@ fn usage(error: glow_models::ConfigError) -> UsageError {
     UsageError(format!("{:#}", anyhow::Error::from(error)))
 }
 
-/// The first Ctrl-C asks the loop to stop and save; the second ends the process at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+/// The first Ctrl-C asks the loop to stop and save; the second ends the process at once. With `speaks`, it says so.
+fn stop_on_ctrl_c(speaks: bool) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
+    // Another process may have set the flag as well: it does not tell a second signal from a first.
+    let signalled = AtomicBool::new(false);
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
+        if signalled.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
+        }
+        flag.store(true, Ordering::Relaxed);
+        if !speaks {
+            return;
         }
         eprintln!("\nstopping after this step; once more to stop at once, without a checkpoint");
     })
@@ -168,7 +212,8 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         device,
     };
     // Ctrl-C ends the program: there is nothing to save.
-    let score = evaluate(&glow, dataset, &how, &AtomicBool::new(false))?.expect("it was not stopped");
+    let score =
+        evaluate(&glow, dataset, &how, &Team::alone(), &AtomicBool::new(false))?.expect("it was not stopped");
     println!(
         "{:.4} bits/dim at {n_bits} bits, 95 % interval ± {:.4}, {} images, {draws} draws each",
         score.bits_per_dim,

@@ -94,6 +94,11 @@ impl Optimizer {
         })
     }
 
+    /// The running mean and size of the gradient as flat tensors, the optimiser's own.
+    pub fn running(&self) -> [Tensor; 2] {
+        [self.mean.shallow_clone(), self.size.shallow_clone()]
+    }
+
     /// Sets every average to its weight: the start of averaging.
     pub fn reset_averages(&mut self) {
         tch::no_grad(|| self.averages.copy_(&self.weights));

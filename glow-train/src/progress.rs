@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 pub struct Progress {
     bar: Option<ProgressBar>,
     total: Option<u64>,
+    silent: bool,
 }
 
 impl Progress {
@@ -23,7 +24,12 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { bar, total }
+        Self { bar, total, silent: false }
+    }
+
+    /// Progress that another process shows.
+    pub fn silent() -> Self {
+        Self { bar: None, total: None, silent: true }
     }
 
     /// Moves the bar.
@@ -37,6 +43,7 @@ impl Progress {
     pub fn figures(&self, step: u64, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_string()),
+            None if self.silent => {}
             None => match self.total {
                 Some(total) => eprintln!("step {step}/{total} · {text}"),
                 None => eprintln!("step {step} · {text}"),
@@ -48,6 +55,7 @@ impl Progress {
     pub fn note(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
+            None if self.silent => {}
             None => eprintln!("{text}"),
         }
     }

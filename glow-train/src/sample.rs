@@ -1,7 +1,9 @@
 //! Images drawn from a model.
+use crate::distributed::Team;
 use crate::error::TrainError;
 use crate::flow::{Glow, to_pixels};
 use crate::torch;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Kind, Tensor};
 
@@ -20,19 +22,39 @@ pub struct Draw {
     pub device: Device,
 }
 
-/// Draws images: uint8 [n, H, W, C], row-major; classes take turns where the model has them. `None` if
-/// `stop` was set before the last of them.
+/// Draws images, which a team shares out: uint8 [n, H, W, C], row-major; classes take turns where the model
+/// has them. `None` if `stop` was set in one of its processes before the last of them.
 ///
 /// # Errors
-/// libtorch refuses: memory ran out, above all.
-pub fn sample(glow: &Glow, draw: &Draw, stop: &AtomicBool) -> Result<Option<Vec<u8>>, TrainError> {
+/// libtorch refuses: memory ran out, above all; or another process fails.
+pub fn sample(
+    glow: &Glow,
+    draw: &Draw,
+    team: &Team,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<u8>>, TrainError> {
+    const DOING: &str = "gathering the samples";
+    let ours = sample_part(glow, draw, team.part().range(draw.images), stop)?;
+    let [stopped] = team.any([ours.is_none()], DOING)?;
+    match ours {
+        Some(ours) if !stopped => Ok(Some(team.gather(ours, DOING)?.concat())),
+        _ => Ok(None),
+    }
+}
+
+fn sample_part(
+    glow: &Glow,
+    draw: &Draw,
+    part: Range<usize>,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<u8>>, TrainError> {
     let model = glow.architecture();
-    let mut pixels = Vec::with_capacity(draw.images * model.dims());
-    for begin in (0..draw.images).step_by(draw.batch_size.max(1)) {
+    let mut pixels = Vec::with_capacity(part.len() * model.dims());
+    for begin in part.clone().step_by(draw.batch_size.max(1)) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let end = draw.images.min(begin + draw.batch_size.max(1));
+        let end = part.end.min(begin + draw.batch_size.max(1));
         pixels.extend(torch::attempt("drawing samples", || {
             let options = (Kind::Float, draw.device);
             let eps = glow.latents(begin as u64..end as u64, draw.temperature, draw.seed, options);

@@ -22,7 +22,14 @@ fn part(case: &str, environment: Environment) -> Result<String, DistributedError
     };
     let rendezvous = Rendezvous::connect(environment, timeout)?;
     let lr = if case == "differs" && rank == 1 { 0.002 } else { 0.001 };
-    let group = rendezvous.join(Description::new().with("lr", lr).with("seed", 7), false)?;
+    let meeting =
+        rendezvous.meet(Description::new().with("lr", lr).with("seed", 7), format!("of rank {rank}"))?;
+    assert_eq!(meeting.offer(), "of rank 0");
+    if case == "no device" && rank == 1 {
+        meeting.fail("there is no device");
+        return Ok("there is no device".into());
+    }
+    let group = meeting.connect(false)?;
     let ones = Tensor::ones([8], tch::kind::FLOAT_CPU);
     group.all_reduce(&ones, "testing")?;
     match case {
@@ -218,6 +225,10 @@ fn the_reason_of_a_failure_reaches_all() {
     assert_eq!(
         run("fails", &[(0, 3), (1, 3), (2, 3)]),
         ["PeerFailed 1 the disk is full", "the disk is full", "PeerFailed 1 the disk is full"]
+    );
+    assert_eq!(
+        run("no device", &[(0, 2), (1, 2)]),
+        ["PeerFailed 1 there is no device", "there is no device"]
     );
 }
 

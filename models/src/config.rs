@@ -137,7 +137,11 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+    /// Reads the text of a TOML file, which `origin` names in errors; as [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         toml::from_str(text)
             .map_err(|source| ConfigError::Parse { origin: origin.into(), source: Box::new(source) })
     }

@@ -63,4 +63,4 @@ pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
 pub use thaw::{ThawError, thaw};
-pub use training::{Memory, NetworkPrecision, Optimizer, Schedule, Training};
+pub use training::{GradientSums, Memory, NetworkPrecision, Optimizer, Schedule, Training};

@@ -39,6 +39,16 @@ pub enum NetworkPrecision {
     Bf16,
 }
 
+/// The element type in which gradients travel between processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GradientSums {
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16: half of the traffic; each sum of two is rounded to 8 bits of mantissa.
+    Bf16,
+}
+
 /// The learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,6 +109,8 @@ hyperparameters! {
         memory: Memory = Memory::Autograd,
         /// Arithmetic of the coupling networks in training: "fp32", "tf32" (CUDA only) or "bf16"; all else is fp32.
         precision: NetworkPrecision = NetworkPrecision::Fp32,
+        /// How gradients travel between the processes of a run: "fp32" or "bf16" (half of the traffic, less exact); no matter for one process.
+        gradient_sums: GradientSums = GradientSums::Fp32,
         /// Seed of the initialisation, the order of the data, flips and noise; below 2^63.
         seed: u64 = 0,
         /// Whether training images are flipped left to right at random; "auto" for all data sets but digits.

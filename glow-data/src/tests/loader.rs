@@ -54,6 +54,33 @@ fn loader_options(batch_size: usize, threads: usize) -> LoaderOptions {
     LoaderOptions { batch_size, seed: 11, threads, prefetch: 2 * threads, ..Default::default() }
 }
 
+#[test]
+fn parts_of_a_batch_make_up_the_batch() {
+    for (batch_size, of) in [(8, 2), (7, 3), (2, 3), (5, 5), (4, 1)] {
+        let options = LoaderOptions { start_image: 3, ..loader_options(batch_size, 2) };
+        let whole: Vec<Batch> = loader(Numbered::new(20), &options).take(6).map(Result::unwrap).collect();
+        let mut parts: Vec<Loader> = (0..of)
+            .map(|index| {
+                loader(Numbered::new(20), &LoaderOptions { part: Part { index, of }, ..options.clone() })
+            })
+            .collect();
+        for batch in whole {
+            let (mut images, mut labels, mut next) = (Vec::new(), Vec::new(), batch.first_image);
+            for part in &mut parts {
+                let part = part.next().unwrap().unwrap();
+                assert_eq!((part.first_image, part.labels.len()), (next, part.count));
+                next += part.count as u64;
+                images.extend(part.images);
+                labels.extend(part.labels);
+            }
+            assert_eq!((images, labels), (batch.images, batch.labels));
+        }
+        assert!(parts.iter().all(|part| part.position() == 3 + 6 * batch_size as u64));
+    }
+    let none = LoaderOptions { part: Part { index: 2, of: 2 }, ..loader_options(4, 1) };
+    assert!(Loader::new(Arc::new(Numbered::new(4)), &none).is_err());
+}
+
 fn loader(dataset: Numbered, options: &LoaderOptions) -> Loader {
     Loader::new(Arc::new(dataset), options).unwrap()
 }

@@ -4,16 +4,18 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { readTensors } from '../web/model/safetensors.js';
-import { folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, serve } from './site.mjs';
+import {
+  folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, SOFTWARE_GPU,
+} from './site.mjs';
 
 const TIMEOUT = 60_000;
 const site = join(folder, 'site');
-let bundle, host, browser, page;
+let plain, bundle, host, browser, page;
 /** What the browser complained about. */
 const complaints = [];
 
 before(async () => {
-  bundle = await makeBundle();
+  ({ bundle: plain, prepared: bundle } = await makeBundle());
   glow('page', bundle, '--out', site);
   host = await serve(site);
   browser = await launch();
@@ -174,7 +176,7 @@ test('likelihoods are those of glow score', async () => {
   await page.waitForSelector('#measures .value[data-state="new"]');
   const shown = Number(await page.textContent('#measures .value'));
   const path = await download('Picture');
-  const line = JSON.parse(glow('score', bundle, path, '--draws', '4', '--json'));
+  const line = JSON.parse(glow('score', plain, path, '--draws', '4', '--json'));
   assert.ok(Math.abs(shown - line.bits_per_dim) < 2e-3, `${shown} ${line.bits_per_dim}`);
 });
 
@@ -323,11 +325,11 @@ for (const [way, seed] of [['drop', 3], ['paste', 4]]) {
     await box.press('ArrowLeft');
     await page.getByRole('button', { name: 'Use this part' }).click();
     await page.waitForSelector('dialog[open]', { state: 'detached' });
-    // The middle is at 8; a step is a pixel here.
-    const cut = new Uint8Array(24 * 24 * 3);
-    for (let y = 0; y < 24; y++) cut.set(pixels.subarray((y * width + 6) * 3).subarray(0, 72), y * 72);
+    // Preprocessing and the model's shape leave 22×22 at (9, 1); a step is a pixel here.
+    const cut = new Uint8Array(22 * 22 * 3);
+    for (let y = 0; y < 22; y++) cut.set(pixels.subarray(((y + 1) * width + 7) * 3).subarray(0, 66), y * 66);
     const latents = join(folder, `${way}.safetensors`);
-    glow('encode', bundle, await png(`${way}-cut.png`, cut, 24, 24), '--out', latents);
+    glow('encode', plain, await png(`${way}-cut.png`, cut, 22, 22), '--out', latents);
     assert.deepEqual(await picture(), images(way, 'decode', bundle, latents)[0]);
   });
 }
@@ -372,6 +374,18 @@ test('EXIF turns a photograph', async () => {
   await upload(file);
   // Decoders of JPEG round differently.
   (await picture()).forEach((value, i) => assert.ok(Math.abs(value - expected[i]) <= 3, `${value} ${expected[i]}`));
+});
+
+test('what is transparent gets the colour of the model', async () => {
+  const solid = pattern(16, 16, 6);
+  const pixels = Uint8Array.from({ length: 16 * 16 * 4 }, (_, i) => (i % 4 < 3 ? solid[(i >> 2) * 3 + (i % 4)] : (i * 5) % 256));
+  const file = await png('clear.png', pixels, 16, 16, 4);
+  const latents = join(folder, 'clear.safetensors');
+  glow('encode', bundle, file, '--out', latents);
+  const [expected] = images('clear', 'decode', bundle, latents);
+  await upload(file);
+  // A canvas keeps colours times alpha in 8 bits.
+  (await picture()).forEach((value, i) => assert.ok(Math.abs(value - expected[i]) <= 2, `${value} ${expected[i]}`));
 });
 
 test('what is no photograph, or too small, is named', async () => {
@@ -425,13 +439,38 @@ test('axe finds nothing, in the light and in the dark, on a phone and in dialogs
   }
 });
 
+test('on a phone the picture stays in sight', async () => {
+  const phone = await open(host.url, { viewport: { width: 360, height: 640 }, hasTouch: true });
+  await phone.getByLabel('Truncation', { exact: true }).scrollIntoViewIfNeeded();
+  await phone.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  assert.ok(await phone.evaluate(() => scrollY > 200));
+  const { y, height } = await phone.locator('canvas.picture').boundingBox();
+  assert.ok(y >= 0 && y + height < 320, `${y} ${height}`);
+  await phone.context().close();
+});
+
+test('a model of classes draws the one that is chosen', async () => {
+  const model = join(root, 'models/tests/conditional-bundle');
+  const classes = join(folder, 'classes');
+  glow('page', model, '--out', classes);
+  const other = await serve(classes);
+  const chosen = await open(other.url);
+  for (const label of [0, 2]) {
+    if (label) await chosen.getByLabel('Class').selectOption(String(label));
+    const words = ['sample', model, '--count', '1', '--seed', '1', '--label', String(label)];
+    assert.deepEqual(await picture(chosen), images(`class-${label}`, ...words)[0]);
+  }
+  await chosen.context().close();
+  other.close();
+});
+
 test('one thread without the headers, and the same pixels', async () => {
-  const plain = await serve(site, { isolated: false });
-  const other = await open(plain.url);
+  const bare = await serve(site, { isolated: false });
+  const other = await open(bare.url);
   assert.match(await other.textContent('#status'), /WebAssembly, 1 thread ·/);
   assert.deepEqual(await picture(other), images('plain', 'sample', bundle, '--count', '1', '--seed', '1')[0]);
   await other.context().close();
-  plain.close();
+  bare.close();
 });
 
 test('what fails to load is named', async () => {
@@ -452,6 +491,28 @@ test('what fails to load is named', async () => {
     await other.getByRole('button', { name: 'Try again' }).waitFor();
     assert.match(await other.textContent('.loading'), expected);
     await context.close();
+  }
+});
+
+test('a GPU that is not faster draws nothing', async (t) => {
+  const other = await launch(SOFTWARE_GPU);
+  try {
+    const tried = await other.newPage();
+    tried.setDefaultTimeout(TIMEOUT);
+    await tried.addInitScript(() => {
+      // A program in place of a GPU is not even tried, unless it is taken for one.
+      const { gpu } = navigator;
+      const request = gpu?.requestAdapter.bind(gpu);
+      if (gpu) gpu.requestAdapter = async () => ((await request()) ? { info: {} } : null);
+    });
+    const verdict = tried.waitForEvent('console', (message) => message.text().startsWith('WebGPU is not used')).catch(() => null);
+    await tried.goto(host.url);
+    await tried.waitForSelector('html[data-ready]');
+    if (!(await tried.evaluate(async () => navigator.gpu?.requestAdapter()))) return t.skip('no software for WebGPU here');
+    assert.match((await verdict)?.text() ?? '', /\d+ ms a picture are no less than WebAssembly's|did not come back/);
+    assert.match(await tried.textContent('#status'), /· WebAssembly, \d+ threads? ·/);
+  } finally {
+    await other.close();
   }
 });
 

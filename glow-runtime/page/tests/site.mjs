@@ -31,9 +31,9 @@ export function pattern(height, width, seed) {
 }
 
 /** Writes an image; its path. */
-export async function png(name, pixels, height, width) {
+export async function png(name, pixels, height, width, channels = 3) {
   const path = join(folder, name);
-  writeFileSync(path, await writePng(pixels, { height, width, channels: 3 }));
+  writeFileSync(path, await writePng(pixels, { height, width, channels }));
   return path;
 }
 
@@ -73,7 +73,10 @@ export function readPng(path) {
 /** The images of a folder that glow wrote, in order. */
 export const readAll = (path) => readdirSync(path).sort().map((name) => [...readPng(join(path, name)).pixels]);
 
-/** The library's random model of 8×8 images, with one attribute. */
+/** What the model's images were prepared by. */
+export const PREPROCESSING = { crop: '10%,5%,80%,90%', background: '#204060' };
+
+/** The project's random model of 8×8 images, with one attribute: as it is, and with preprocessing. */
 export async function makeBundle() {
   const bundle = join(folder, 'bundle');
   cpSync(join(root, 'models/tests/bundle'), bundle, { recursive: true });
@@ -85,7 +88,12 @@ export async function makeBundle() {
   }
   const [bright, dark] = [join(folder, 'bright'), join(folder, 'dark')];
   glow('attributes', 'fit', bundle, '--positive', bright, '--negative', dark, '--name', 'Bright_Light');
-  return bundle;
+  const prepared = join(folder, 'prepared');
+  cpSync(bundle, prepared, { recursive: true });
+  const manifest = join(prepared, 'model.json');
+  const content = { ...JSON.parse(readFileSync(manifest, 'utf8')), preprocessing: PREPROCESSING };
+  writeFileSync(manifest, JSON.stringify(content));
+  return { bundle, prepared };
 }
 
 const TYPES = {
@@ -122,16 +130,19 @@ export function serve(site, { isolated = true } = {}) {
   });
 }
 
+const QUIET = [
+  '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+];
+/** A GPU that is a program, and a slow one. */
+export const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+
 /** A headless browser with a camera that is none. */
-export async function launch() {
+export async function launch(more = ['--disable-gpu']) {
   if (!chromium) throw new Error('no Chromium: install it (Debian: chromium), or name one in CHROMIUM');
   const { chromium: browser } = await import(join(packages, 'playwright-core/index.mjs'));
   return browser.launch({
     executablePath: chromium,
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream',
-    ],
+    args: [...QUIET, ...more, '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
   });
 }

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { centre, luma, reduce } from '../web/images/area.js';
+import { luma, reduce } from '../web/images/area.js';
 import { defaultCrop } from '../web/images/photo.js';
 import { Evaluator } from '../web/model/evaluate.js';
 import { latentsFile, lerp, slerp } from '../web/model/latents.js';
@@ -13,9 +13,9 @@ import { checkRecipe, RecipeError } from '../web/model/recipe.js';
 import { readTensors } from '../web/model/safetensors.js';
 import { sha256 } from '../web/model/sha256.js';
 import { compare } from '../web/model/typicality.js';
-import { folder, glow, makeBundle, pattern, png, readAll } from './site.mjs';
+import { folder, glow, makeBundle, pattern, png, PREPROCESSING, readAll } from './site.mjs';
 
-const bundle = await makeBundle();
+const { bundle, prepared } = await makeBundle();
 const { latent_shapes: shapes } = JSON.parse(readFileSync(join(bundle, 'model.json'), 'utf8'));
 const evaluator = new Evaluator(shapes, [], () => assert.fail());
 
@@ -47,13 +47,18 @@ test('latents of a seed decode to the pictures of glow sample', async () => {
 });
 
 test('a photograph is cut and averaged as glow encode does it', async () => {
-  for (const [height, width] of [[8, 8], [20, 16], [31, 97], [109, 89]]) {
+  const whole = [[8, 8], [20, 16], [31, 97], [109, 89]].map(([height, width]) => ({ height, width, model: bundle }));
+  const cuts = [[20, 16], [109, 89]].map(([height, width]) => ({ height, width, model: prepared }));
+  for (const { height, width, model } of [...whole, ...cuts]) {
     const pixels = pattern(height, width, 1);
-    const file = await png(`${height}x${width}.png`, pixels, height, width);
-    const [latents, out] = ['safetensors', 'out'].map((end) => join(folder, `${height}x${width}.${end}`));
-    glow('encode', bundle, file, '--out', latents);
-    glow('decode', bundle, latents, '--out', out);
-    const { top, left, height: h, width: w } = centre({ top: 0, left: 0, height, width }, 8, 8);
+    const name = `${height}x${width}${model === prepared ? '-cut' : ''}`;
+    const file = await png(`${name}.png`, pixels, height, width);
+    const [latents, out] = ['safetensors', 'out'].map((end) => join(folder, `${name}.${end}`));
+    glow('encode', model, file, '--out', latents);
+    glow('decode', model, latents, '--out', out);
+    const preprocessing = model === prepared ? PREPROCESSING : undefined;
+    const part = defaultCrop({ height, width }, { architecture: { height: 8, width: 8 }, preprocessing });
+    const { top, left, height: h, width: w } = part;
     const cut = new Uint8Array(h * w * 3);
     for (let y = 0; y < h; y++) cut.set(pixels.subarray(((top + y) * width + left) * 3).subarray(0, w * 3), y * w * 3);
     assert.deepEqual([...reduce(cut, { height: h, width: w, channels: 3 }, 8, 8)], readAll(out)[0]);

@@ -14,8 +14,8 @@ use super::ffi::{Backend, Operation, Store};
 use super::rendezvous::within;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
@@ -50,6 +50,31 @@ struct Watch {
     /// A process has failed, or the store is gone.
     alarm: AtomicBool,
     ended: AtomicBool,
+    /// Whether this process is asked to stop.
+    stop: OnceLock<Arc<AtomicBool>>,
+}
+
+impl Watch {
+    /// Looks at the store until the group ends.
+    fn keep(&self, store: &Store, prefix: &str) {
+        let (fault, stop) = (format!("{prefix}/fault"), format!("{prefix}/stop"));
+        while !self.ended.load(Ordering::Relaxed) {
+            // An error: the process that served the store is gone.
+            if store.has(&fault).unwrap_or(true) {
+                self.alarm.store(true, Ordering::Relaxed);
+                return;
+            }
+            if let Some(ours) = self.stop.get() {
+                // A store that fails is found at the next look.
+                if ours.load(Ordering::Relaxed) {
+                    let _ = store.set(&stop, b"1");
+                } else if store.has(&stop).unwrap_or(false) {
+                    ours.store(true, Ordering::Relaxed);
+                }
+            }
+            thread::sleep(WATCH);
+        }
+    }
 }
 
 /// The kinds of operation, as they are compared.
@@ -72,16 +97,9 @@ impl ProcessGroup {
         nccl: Option<Backend>,
     ) -> Self {
         let watch = Arc::new(Watch::default());
-        let (watcher, fault) = (watch.clone(), format!("{prefix}/fault"));
-        thread::spawn(move || {
-            while !watcher.ended.load(Ordering::Relaxed) {
-                // An error: the process that served the store is gone.
-                if watch_store.has(&fault).unwrap_or(true) {
-                    watcher.alarm.store(true, Ordering::Relaxed);
-                    return;
-                }
-                thread::sleep(WATCH);
-            }
+        thread::spawn({
+            let (watch, prefix) = (watch.clone(), prefix.clone());
+            move || watch.keep(&watch_store, &prefix)
         });
         Self {
             rank: environment.rank,
@@ -100,6 +118,16 @@ impl ProcessGroup {
     /// This process's number, from 0.
     pub fn rank(&self) -> usize {
         self.rank
+    }
+
+    /// Whether an operation failed: there will be no further ones.
+    pub fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// From now on, a process that is asked to stop passes that on to the others, within two seconds.
+    pub fn spread_stop(&self, stop: Arc<AtomicBool>) {
+        let _ = self.watch.stop.set(stop);
     }
 
     /// Processes in all.
@@ -334,7 +362,7 @@ impl ProcessGroup {
     ///
     /// # Errors
     /// As for [`ProcessGroup::all_reduce`].
-    pub fn close(self) -> Result<(), DistributedError> {
+    pub fn close(&self) -> Result<(), DistributedError> {
         self.watch.ended.store(true, Ordering::Relaxed);
         self.barrier("ending together")
     }

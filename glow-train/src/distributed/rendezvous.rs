@@ -35,6 +35,8 @@ struct Verdict {
     /// Of ranks 1, 2, …; `None` for one that did not come.
     numbers: Vec<Option<u64>>,
     refusal: Option<Refusal>,
+    /// Something of rank 0's for all.
+    offer: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,49 +81,34 @@ impl Rendezvous {
         &self.environment
     }
 
-    /// Waits for all processes, compares their descriptions and connects them; with `cuda` by NCCL as well,
-    /// for which libtorch's CUDA library must have been opened and the device set.
+    /// Waits for all processes and compares their descriptions; `offer` of rank 0 is handed to all, such as its
+    /// configuration.
     ///
     /// # Errors
-    /// A process does not come within the timeout, differs from rank 0, or cannot connect.
-    pub fn join(self, description: Description, cuda: bool) -> Result<ProcessGroup, DistributedError> {
-        let description = description.with("WORLD_SIZE", self.environment.world_size);
-        let (timeout, world_size) = (self.timeout, self.environment.world_size);
-        let absent = |ranks| DistributedError::Absent { ranks, world_size, timeout };
-        let others = if self.environment.rank == 0 { (1..world_size).collect() } else { vec![0] };
+    /// A process does not come within the timeout, or differs from rank 0.
+    pub fn meet(self, description: Description, offer: String) -> Result<Meeting, DistributedError> {
+        let (rank, world_size, timeout) = (self.environment.rank, self.environment.world_size, self.timeout);
+        let description = description.with("WORLD_SIZE", world_size);
         // A stranger at the port may never answer: whatever waits for it waits elsewhere.
-        let joined = within(3 * timeout + 5 * GRACE, "", move || self.form(description, cuda));
-        joined.unwrap_or_else(|| Err(absent(others)))
-    }
-
-    fn form(self, description: Description, cuda: bool) -> Result<ProcessGroup, DistributedError> {
-        let Environment { rank, world_size, .. } = self.environment;
-        let outlet = outlet(&self.environment)?;
-        let deadline = Instant::now() + self.timeout;
-        let challenge = if rank == 0 {
-            self.challenge(&description, deadline)?
-        } else {
-            self.answer(description, deadline)?
-        };
-        let prefix = format!("glow/{challenge}");
-        let connect = |source| DistributedError::Connect { source };
-        let gloo = format!("{prefix}/gloo");
-        let gloo =
-            Backend::gloo(&self.store, &gloo, &outlet, rank, world_size, self.timeout).map_err(connect)?;
-        let nccl = match cuda {
-            true => {
-                let nccl = format!("{prefix}/nccl");
-                Some(Backend::nccl(&self.store, &nccl, rank, world_size, self.timeout).map_err(connect)?)
-            }
-            false => None,
-        };
-        let Environment { master_address, master_port, .. } = &self.environment;
-        let watch = Store::open(master_address, *master_port, false, self.timeout).map_err(connect)?;
-        Ok(ProcessGroup::new(&self.environment, self.timeout, self.store, watch, prefix, gloo, nccl))
+        let met = within(3 * timeout + 5 * GRACE, "", move || {
+            let deadline = Instant::now() + timeout;
+            let (challenge, offer) = match rank {
+                0 => (self.challenge(&description, &offer, deadline)?, offer),
+                _ => self.answer(description, deadline)?,
+            };
+            Ok(Meeting { rendezvous: self, prefix: format!("glow/{challenge}"), offer })
+        });
+        let others = if rank == 0 { (1..world_size).collect() } else { vec![0] };
+        met.unwrap_or(Err(DistributedError::Absent { ranks: others, world_size, timeout }))
     }
 
     /// Rank 0: gathers the others' answers and gives the verdict.
-    fn challenge(&self, ours: &Description, deadline: Instant) -> Result<String, DistributedError> {
+    fn challenge(
+        &self,
+        ours: &Description,
+        offer: &str,
+        deadline: Instant,
+    ) -> Result<String, DistributedError> {
         let world_size = self.environment.world_size;
         let lost = |source| self.store_lost(source);
         let challenge = format!("{:016x}", rand::random::<u64>());
@@ -161,7 +148,7 @@ impl Rendezvous {
                 (true, false) => Some(Refusal::Absent(absent)),
                 (true, true) => None,
             };
-            let verdict = Verdict { numbers, refusal };
+            let verdict = Verdict { numbers, refusal, offer: offer.into() };
             let text = serde_json::to_vec(&verdict).expect("a verdict is representable as JSON");
             self.store.set(&verdict_key(&challenge), &text).map_err(lost)?;
             if verdict.refusal.is_some() && self.environment.serves() {
@@ -176,7 +163,11 @@ impl Rendezvous {
     ///
     /// From the challenge on, rank 0 is there and will give one: it is waited for somewhat longer than rank 0
     /// itself waits, so that all report the same.
-    fn answer(&self, description: Description, mut deadline: Instant) -> Result<String, DistributedError> {
+    fn answer(
+        &self,
+        description: Description,
+        mut deadline: Instant,
+    ) -> Result<(String, String), DistributedError> {
         let Environment { rank, world_size, .. } = self.environment;
         let lost = |source| self.store_lost(source);
         let mut answered: Option<(String, u64, bool)> = None;
@@ -216,7 +207,7 @@ impl Rendezvous {
                         let problem = "another process has this rank".into();
                         return Err(DistributedError::Superfluous { rank, problem });
                     }
-                    return self.accept(verdict.refusal).map(|()| challenge);
+                    return self.accept(verdict.refusal).map(|()| (challenge, verdict.offer));
                 }
             }
             note.perhaps(|| format!("rank {rank}: waiting for rank 0"));
@@ -241,6 +232,130 @@ impl Rendezvous {
             doing: "the processes were finding each other",
             timed_out: source.kind == C10dErrorKind::Timeout,
             source: Some(source),
+        }
+    }
+}
+
+/// Processes that have met and run the same, and are not connected yet.
+#[derive(Debug)]
+pub struct Meeting {
+    rendezvous: Rendezvous,
+    prefix: String,
+    offer: String,
+}
+
+/// What a process does next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Next {
+    /// It connects, for tensors on devices of this kind.
+    Connects(String),
+    /// It fails, for this reason.
+    Fails(String),
+}
+
+impl Meeting {
+    /// What rank 0 offered.
+    pub fn offer(&self) -> &str {
+        &self.offer
+    }
+
+    /// Tells the others that this process cannot go on, and why.
+    pub fn fail(self, error: &str) {
+        let next = Next::Fails(error.into());
+        within(GRACE, "", move || {
+            // Without a store the others find out by themselves.
+            let _ = self.tell(&next);
+            if self.rendezvous.environment.serves() {
+                thread::sleep(GRACE / 2);
+            }
+        });
+    }
+
+    /// Connects the processes; with `cuda` by NCCL as well, for which libtorch's CUDA library must have been
+    /// opened.
+    ///
+    /// # Errors
+    /// A process fails before or has another kind of device, or they cannot connect within the timeout.
+    pub fn connect(self, cuda: bool) -> Result<ProcessGroup, DistributedError> {
+        let Environment { rank, world_size, .. } = self.rendezvous.environment;
+        let timeout = self.rendezvous.timeout;
+        let others = (0..world_size).filter(|&other| other != rank).collect();
+        let connected = within(2 * timeout + 2 * GRACE, "", move || self.form(cuda));
+        connected.unwrap_or(Err(DistributedError::Absent { ranks: others, world_size, timeout }))
+    }
+
+    fn tell(&self, next: &Next) -> Result<(), C10dError> {
+        let text = serde_json::to_vec(next).expect("a decision is representable as JSON");
+        self.rendezvous.store.set(&self.next_key(self.rendezvous.environment.rank), &text)
+    }
+
+    fn next_key(&self, rank: usize) -> String {
+        format!("{}/next/{rank}", self.prefix)
+    }
+
+    fn form(self, cuda: bool) -> Result<ProcessGroup, DistributedError> {
+        let outlet = match outlet(&self.rendezvous.environment) {
+            Ok(outlet) => outlet,
+            Err(error) => {
+                self.fail(&error.to_string());
+                return Err(error);
+            }
+        };
+        let kind = if cuda { "cuda" } else { "cpu" };
+        self.wait_for_all(Next::Connects(kind.into()))?;
+        let Self { rendezvous: Rendezvous { environment, timeout, store }, prefix, .. } = self;
+        let (rank, size) = (environment.rank, environment.world_size);
+        let connect = |source| DistributedError::Connect { source };
+        let gloo = Backend::gloo(&store, &format!("{prefix}/gloo"), &outlet, rank, size, timeout);
+        let gloo = gloo.map_err(connect)?;
+        let nccl = match cuda {
+            true => {
+                Some(Backend::nccl(&store, &format!("{prefix}/nccl"), rank, size, timeout).map_err(connect)?)
+            }
+            false => None,
+        };
+        let watch = Store::open(&environment.master_address, environment.master_port, false, timeout);
+        let watch = watch.map_err(connect)?;
+        Ok(ProcessGroup::new(&environment, timeout, store, watch, prefix, gloo, nccl))
+    }
+
+    /// Waits until all have decided, and compares that.
+    fn wait_for_all(&self, ours: Next) -> Result<(), DistributedError> {
+        let Rendezvous { environment, timeout, store } = &self.rendezvous;
+        let lost = |source| self.rendezvous.store_lost(source);
+        self.tell(&ours).map_err(lost)?;
+        let deadline = Instant::now() + *timeout;
+        let mut missing: Vec<usize> = (0..environment.world_size).collect();
+        loop {
+            let mut absent = Vec::new();
+            for rank in missing {
+                let key = self.next_key(rank);
+                if !store.has(&key).map_err(lost)? {
+                    absent.push(rank);
+                    continue;
+                }
+                let next = store.get(&key, *timeout).map_err(lost)?;
+                match (serde_json::from_slice(&next), &ours) {
+                    (Ok(Next::Fails(message)), _) => {
+                        return Err(DistributedError::PeerFailed { rank, message });
+                    }
+                    (Ok(Next::Connects(theirs)), Next::Connects(ours)) if theirs != *ours => {
+                        let ranks = format!("the device of rank {rank} is {theirs}");
+                        let differences = vec![format!("{ranks}, of rank {} {ours}", environment.rank)];
+                        return Err(DistributedError::Differs { differences });
+                    }
+                    _ => {}
+                }
+            }
+            missing = absent;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let (world_size, timeout) = (environment.world_size, *timeout);
+                return Err(DistributedError::Absent { ranks: missing, world_size, timeout });
+            }
+            thread::sleep(PAUSE);
         }
     }
 }

@@ -93,6 +93,26 @@ impl Glow {
         memory: Memory,
         gradients: &mut Gradients,
     ) -> Result<Differentiated, MissingLabels> {
+        self.gradient_by_sections(x, labels, weights, memory, gradients, |_| ())
+    }
+
+    /// The same; hands each of [`Gradients::sections`] to `completed` as soon as it is there, while the others
+    /// are still to be computed.
+    ///
+    /// # Errors
+    /// As for [`Glow::gradient_into`].
+    ///
+    /// # Panics
+    /// As for [`Glow::gradient_into`].
+    pub fn gradient_by_sections(
+        &self,
+        x: &Tensor,
+        labels: Option<&Tensor>,
+        weights: LossWeights,
+        memory: Memory,
+        gradients: &mut Gradients,
+        mut completed: impl FnMut(Tensor),
+    ) -> Result<Differentiated, MissingLabels> {
         let mut eps = Vec::with_capacity(self.levels.len());
         let mut level_log_prob = Vec::with_capacity(self.levels.len());
         let mut tapes = Vec::with_capacity(self.levels.len());
@@ -123,8 +143,15 @@ impl Glow {
         eps.push(top.eps.detach());
 
         z = z.detach();
-        for (level, tape) in self.levels.iter().zip(tapes).rev() {
+        let mut complete = |section: Tensor| {
+            if section.numel() > 0 {
+                completed(section);
+            }
+        };
+        complete(gradients.section(self.levels.len()));
+        for (number, (level, tape)) in self.levels.iter().zip(tapes).enumerate().rev() {
             (z, g) = level.backward(tape, z, g, weights.log_prob, gradients);
+            complete(gradients.section(number));
         }
         let label_bits = top.label_bits.map(|bits| bits.detach());
         Ok(Differentiated {

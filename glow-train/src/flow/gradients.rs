@@ -1,6 +1,7 @@
 //! The gradient as one flat vector, the slots of a layer's parameters in it, and libtorch's automatic
 //! differentiation into them.
 use super::Parameters;
+use std::ops::Range;
 use tch::Tensor;
 
 /// Trained parameters of a layer, each with its place in the flat gradient.
@@ -24,6 +25,8 @@ pub struct Gradients {
     flat: Tensor,
     /// Views of `flat`, in the parameters' shapes.
     parts: Vec<Tensor>,
+    /// The elements of `flat` that are those of each level, and last those of what is above the levels.
+    sections: Vec<Range<i64>>,
 }
 
 impl Gradients {
@@ -38,7 +41,21 @@ impl Gradients {
             part
         };
         let parts = parameters.trained().map(|(_, tensor)| part(tensor)).collect();
-        Self { flat, parts }
+        Self { flat, parts, sections: sections(parameters) }
+    }
+
+    /// The parts of the flat gradient in the order in which the backward pass completes them: what is
+    /// above the levels, then the levels from the last to the first. Together they are all of it.
+    pub fn sections(&self) -> impl Iterator<Item = Tensor> {
+        let sections = (0..self.sections.len()).rev().map(|section| self.section(section));
+        sections.filter(|section| section.numel() > 0)
+    }
+
+    /// The part of the flat gradient that is a level's; that of what is above the levels has the number behind
+    /// the last one.
+    pub(super) fn section(&self, section: usize) -> Tensor {
+        let Range { start, end } = self.sections[section];
+        self.flat.narrow(0, start, end - start)
     }
 
     /// One tensor a trained parameter, in its shape.
@@ -59,6 +76,26 @@ impl Gradients {
     pub fn flat(&self) -> Tensor {
         self.flat.shallow_clone()
     }
+}
+
+/// The places of the levels' parameters, and of what comes after them, in the flat tensors.
+fn sections(parameters: &Parameters) -> Vec<Range<i64>> {
+    let mut sections: Vec<Range<i64>> = Vec::new();
+    let (mut begin, mut current) = (0, None);
+    for (parameter, tensor) in parameters.trained() {
+        let group = parameter.name.split('.').next().filter(|group| group.starts_with("level"));
+        let end = begin + tensor.numel() as i64;
+        match sections.last_mut().filter(|_| current == Some(group)) {
+            Some(section) => section.end = end,
+            None => sections.push(begin..end),
+        }
+        (begin, current) = (end, Some(group));
+    }
+    if current.flatten().is_some() {
+        // Nothing above the levels is trained.
+        sections.push(begin..begin);
+    }
+    sections
 }
 
 /// Differentiates a scalar by libtorch's autograd: writes its gradient by the parameters of `slots` into

@@ -10,7 +10,8 @@ use crate::progress::Progress;
 use std::path::Path;
 
 pub(super) struct Journal {
-    metrics: MetricsFile,
+    /// None where another process notes them.
+    metrics: Option<MetricsFile>,
     events: Option<EventFile>,
     progress: Progress,
     /// Whether it was said that something could not be written.
@@ -24,7 +25,7 @@ impl Journal {
     /// The metrics that are there already cannot be read, or the file cannot be opened.
     pub(super) fn open(folder: &RunFolder, step: u64, total: Option<u64>) -> Result<Self, TrainError> {
         let mut journal = Self {
-            metrics: MetricsFile::open(&folder.metrics(), step)?,
+            metrics: Some(MetricsFile::open(&folder.metrics(), step)?),
             events: None,
             progress: Progress::new(total, step),
             warned: false,
@@ -32,6 +33,11 @@ impl Journal {
         let events = EventFile::create(folder.path(), step);
         journal.events = journal.or_warn(events);
         Ok(journal)
+    }
+
+    /// The journal of a process that leaves it to rank 0 to tell anything.
+    pub(super) fn silent() -> Self {
+        Self { metrics: None, events: None, progress: Progress::silent(), warned: false }
     }
 
     pub(super) fn progress(&self) -> &Progress {
@@ -45,12 +51,15 @@ impl Journal {
 
     /// What an earlier process noted of the step that this one goes on from.
     pub(super) fn noted(&self) -> &[serde_json::Value] {
-        self.metrics.noted()
+        self.metrics.as_ref().map_or(&[], MetricsFile::noted)
     }
 
     /// Adds a line of metrics, and its numbers for TensorBoard.
     pub(super) fn record(&mut self, line: &Metrics) {
-        let appended = self.metrics.append(line);
+        let Some(metrics) = &mut self.metrics else {
+            return;
+        };
+        let appended = metrics.append(line);
         if self.or_warn(appended) == Some(true)
             && let Some(events) = &mut self.events
         {

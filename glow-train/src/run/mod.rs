@@ -3,26 +3,33 @@
 //! At a step where several things are due, what is dear comes first: the checkpoint, then the validation,
 //! then the sample grids. Whenever the process ends, what was trained up to the last checkpoint is there, and
 //! a resumed run makes up for what was due with it.
+//!
+//! Where several processes train together, each has a [`Run`] and goes through the same loop; rank 0 alone has
+//! the folder and the journal. What decides on the way (a stop, the time, a loss that is not finite) is
+//! agreed by all.
 mod clock;
 mod folder;
 mod journal;
 mod sample;
+mod together;
 mod validate;
 
 pub(crate) use folder::host;
 pub use folder::{LockedFolder, RunFolder};
 
+use crate::distributed::{Team, describe_data};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::{Trainer, check_architecture};
 use clock::Interval;
-use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Splits};
+use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Part, Splits};
 use glow_models::{
     Checkpoint, CheckpointMeta, Config, Interval as Every, Pretrained, keep_checkpoint, write_atomically,
 };
 use journal::Journal;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tch::Device;
@@ -107,8 +114,55 @@ pub fn train(
     device: Device,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
+    train_together(config, out, start, device, &Rc::default(), stop)
+}
+
+/// [`train`] in each process of a team, whose folder and `start` are rank 0's. `config` is the same in all, but
+/// for where the data are.
+///
+/// # Errors
+/// As for [`train`]; and what happens to the other processes. They are told of this process's error.
+pub fn train_together(
+    config: Config,
+    out: &Path,
+    start: Start,
+    device: Device,
+    team: &Rc<Team>,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    let outcome = prepare(config, out, start, device, team).and_then(|run| run.train(stop));
+    match &outcome {
+        Ok(_) => team.close()?,
+        Err(TrainError::Distributed(_)) => {}
+        Err(error) => team.announce(&with_causes(error)),
+    }
+    outcome
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &TrainError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn prepare(
+    config: Config,
+    out: &Path,
+    start: Start,
+    device: Device,
+    team: &Rc<Team>,
+) -> Result<Run, TrainError> {
     config.validate()?;
     config.flips()?;
+    if !team.leads() {
+        let class_names = share_class_names(Vec::new(), team)?;
+        let splits = open_data(&config, &class_names)?;
+        compare_data(&splits, team)?;
+        let trainer = Trainer::follow(config, device, team)?;
+        let mut run = Run::new(trainer, splits, None, team)?;
+        run.share_progress()?;
+        return Ok(run);
+    }
     if let Start::From(pretrained) = &start {
         check_architecture(pretrained, &config.model)?;
     }
@@ -124,8 +178,10 @@ pub fn train(
         Some(checkpoint) => (checkpoint.meta().class_names.clone(), checkpoint.meta().working_folder.clone()),
         None => Default::default(),
     };
+    let class_names = share_class_names(class_names, team)?;
     let splits = open_data(&config, &class_names)
         .map_err(|error| error.with_working_folder(&config.data.data, &working_folder))?;
+    compare_data(&splits, team)?;
     let text = config.to_toml()?;
     let images = splits.train.len();
     let conditional = config.model.classes > 0;
@@ -146,19 +202,37 @@ pub fn train(
     locked.prepare()?;
     write_atomically(&locked.config(), |file| file.write_all(text.as_bytes()))
         .map_err(|source| TrainError::Write { path: locked.config(), source })?;
-    let mut run = Run::new(trainer, splits, locked)?;
+    let trainer = trainer.lead(team)?;
+    let mut run = Run::new(trainer, splits, Some(locked), team)?;
     if let Some(meta) = checkpoint.as_ref().map(Checkpoint::meta) {
         run.resumed(meta);
     }
-    drop(checkpoint);
-    run.train(stop)
+    run.share_progress()?;
+    Ok(run)
+}
+
+/// The names of the model's classes as rank 0's checkpoint has them: labels are the same in all processes.
+fn share_class_names(ours: Vec<String>, team: &Team) -> Result<Vec<String>, TrainError> {
+    let names = team.of_lead(ours.join("\0").into_bytes(), "sharing the names of the classes")?;
+    let names = String::from_utf8_lossy(&names).into_owned();
+    Ok(names.split('\0').filter(|name| !name.is_empty()).map(str::to_string).collect())
+}
+
+/// Makes sure that all processes read the same images.
+fn compare_data(splits: &Splits, team: &Team) -> Result<(), TrainError> {
+    if team.size() > 1 {
+        team.compare(&describe_data(splits)?, "comparing the data sets")?;
+    }
+    Ok(())
 }
 
 /// A run under way.
 struct Run {
     trainer: Trainer,
     splits: Splits,
-    folder: LockedFolder,
+    /// Rank 0's alone.
+    folder: Option<LockedFolder>,
+    team: Rc<Team>,
     journal: Journal,
     interval: Interval,
     /// The last validation, with its step.
@@ -172,13 +246,22 @@ struct Run {
 }
 
 impl Run {
-    fn new(trainer: Trainer, splits: Splits, folder: LockedFolder) -> Result<Self, TrainError> {
-        let journal = Journal::open(&folder, trainer.step_count(), trainer.plan().total_steps())?;
+    fn new(
+        trainer: Trainer,
+        splits: Splits,
+        folder: Option<LockedFolder>,
+        team: &Rc<Team>,
+    ) -> Result<Self, TrainError> {
+        let journal = match &folder {
+            Some(folder) => Journal::open(folder, trainer.step_count(), trainer.plan().total_steps())?,
+            None => Journal::silent(),
+        };
         let interval = Interval::new(Duration::ZERO);
         Ok(Self {
             trainer,
             splits,
             folder,
+            team: team.clone(),
             journal,
             interval,
             validated: None,
@@ -267,12 +350,17 @@ impl Run {
             },
         ));
         if !self.trainer.actnorm_initialised() {
-            let model = &self.trainer.config().model;
-            let batch_size = training.init_images(model.height, model.width).min(self.splits.train.len());
-            let first = LoaderOptions { batch_size, prefetch: 1, threads: 1, ..self.loader_options()? };
-            let mut first = Loader::new(self.splits.train.clone(), &first)?;
-            let batch = first.next().expect("the stream of batches does not end")?;
-            self.trainer.initialise_actnorm(&batch)?;
+            if self.team.leads() {
+                let model = &self.trainer.config().model;
+                let batch_size = training.init_images(model.height, model.width).min(self.splits.train.len());
+                let part = Part::WHOLE;
+                let first =
+                    LoaderOptions { batch_size, prefetch: 1, threads: 1, part, ..self.loader_options()? };
+                let mut first = Loader::new(self.splits.train.clone(), &first)?;
+                let batch = first.next().expect("the stream of batches does not end")?;
+                self.trainer.initialise_actnorm(&batch)?;
+            }
+            self.trainer.share_parameters()?;
         }
         if self.saved.is_none() {
             self.save()?;
@@ -303,6 +391,7 @@ impl Run {
             seed: training.seed,
             flip: self.trainer.config().flips()?,
             shift: training.shift,
+            part: self.team.part(),
             start_image: self.trainer.images_seen(),
             shuffle: true,
         })
@@ -323,16 +412,24 @@ impl Run {
             Some(glow_models::Duration::Minutes(minutes)) => minutes,
             _ => f64::INFINITY,
         };
+        let images = self.loader_options()?.batch_size;
         let (started, earlier) = (Instant::now(), self.trainer.minutes());
         let mut out_of_time = earlier >= total_minutes;
-        while self.trainer.step_count() < total && !stop.load(Ordering::Relaxed) && !out_of_time {
+        while self.trainer.step_count() < total && !out_of_time {
+            let [stopped] = self.team.any([stop.load(Ordering::Relaxed)], "agreeing to go on")?;
+            if stopped {
+                stop.store(true, Ordering::Relaxed);
+                break;
+            }
             let batch = loader.next().expect("the stream of batches does not end")?;
-            self.trainer.step(&batch)?;
+            self.trainer.step_of(&batch, images)?;
             let (step, before) = (self.trainer.step_count(), self.trainer.minutes());
             let minutes = earlier + started.elapsed().as_secs_f64() / 60.0;
+            // What is due by the clock is due for all at once.
+            let minutes = self.team.number_of_lead(minutes, "agreeing on the time")?;
             self.trainer.set_minutes(minutes);
             let due = |every: Every| every.is_due(step, before, minutes);
-            self.interval.images += batch.count;
+            self.interval.images += images;
             self.last = Some(batch);
             self.journal.progress().step(step);
             if due(log) {
@@ -363,7 +460,8 @@ impl Run {
         if self.saved.is_some_and(|(saved, _)| saved == step) {
             return;
         }
-        match self.save() {
+        // The others are elsewhere, or gone: there is nothing to agree on with them.
+        match self.is_sound().and_then(|sound| self.write(sound)) {
             Ok(()) => {
                 self.journal.note(&format!("step {step}: the run cannot go on; what was trained is saved"))
             }
@@ -419,23 +517,37 @@ impl Run {
             return Ok(());
         }
         let started = Instant::now();
-        // A step may lead to where no further one can be taken, and a run must not be resumed there.
-        let sound = match &self.last {
-            Some(batch) => self.trainer.is_sound(batch)?,
-            None => true,
-        };
-        if sound {
-            let latest = self.folder.latest();
-            self.trainer.save(&latest)?;
-            if let Some(keep) = self.trainer.config().training.keep_last {
-                keep_checkpoint(&latest, step, keep)
-                    .map_err(|source| TrainError::Write { path: latest, source })?;
-            }
-        } else {
-            self.journal.note(&format!("step {step}: the loss is not finite; the checkpoint before stands"));
-        }
+        self.trainer.check_drift()?;
+        let [unsound] = self.team.any([!self.is_sound()?], "agreeing on a checkpoint")?;
+        self.write(!unsound)?;
         self.saved = Some(now);
         self.interval.pause(started.elapsed());
+        Ok(())
+    }
+
+    /// Whether the last batch has a finite loss: a step may lead to where no further one can be taken, and a
+    /// run must not be resumed there.
+    fn is_sound(&self) -> Result<bool, TrainError> {
+        self.last.as_ref().map_or(Ok(true), |batch| self.trainer.is_sound(batch))
+    }
+
+    /// Writes a sound model's checkpoint.
+    fn write(&mut self, sound: bool) -> Result<(), TrainError> {
+        let step = self.trainer.step_count();
+        match &self.folder {
+            Some(folder) if sound => {
+                let latest = folder.latest();
+                self.trainer.save(&latest)?;
+                if let Some(keep) = self.trainer.config().training.keep_last {
+                    keep_checkpoint(&latest, step, keep)
+                        .map_err(|source| TrainError::Write { path: latest, source })?;
+                }
+            }
+            _ if sound => {}
+            _ => self
+                .journal
+                .note(&format!("step {step}: the loss is not finite; the checkpoint before stands")),
+        }
         Ok(())
     }
 }

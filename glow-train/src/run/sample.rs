@@ -31,8 +31,11 @@ impl Run {
                 batch_size: training.images_per_step(model.height, model.width),
                 device: self.trainer.device(),
             };
-            let Some(pixels) = sample(&glow, &draw, stop)? else {
+            let Some(pixels) = sample(&glow, &draw, &self.team, stop)? else {
                 return Ok(());
+            };
+            let Some(folder) = &self.folder else {
+                continue;
             };
             let layout = GridLayout {
                 columns: (images as f64).sqrt().ceil() as usize,
@@ -44,7 +47,7 @@ impl Run {
                 _ => format!("samples/step-{step:08}-temperature-{temperature}.png"),
             };
             let grid = Grid::new(&pixels, [model.height, model.width, model.channels], layout);
-            let path = self.folder.path().join(&file);
+            let path = folder.path().join(&file);
             let png = png(&grid, &path)?;
             self.journal.file(&path, &png);
             let tag = format!("samples/temperature {temperature}");

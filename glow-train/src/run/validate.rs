@@ -26,13 +26,13 @@ impl Run {
             device: self.trainer.device(),
         };
         let glow = self.trainer.glow(training.weights)?;
-        let score = evaluate(&glow, self.splits.validation.clone(), &how, stop)?;
+        let score = evaluate(&glow, self.splits.validation.clone(), &how, &self.team, stop)?;
         drop(glow);
         if let Some(score) = score {
             let best = self.trainer.note_validation(score.bits_per_dim);
             // Before the line that says that this step is validated: a kill between the two repeats both.
-            if best {
-                self.trainer.save(&self.folder.best())?;
+            if let Some(folder) = self.folder.as_ref().filter(|_| best) {
+                self.trainer.save(&folder.best())?;
             }
             let line = Metrics {
                 bits_per_dim: Some(score.bits_per_dim),

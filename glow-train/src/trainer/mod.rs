@@ -1,11 +1,13 @@
 //! One model in training: its parameters, averages and optimiser, a step, a checkpoint.
 mod checkpoint;
 mod figures;
+mod together;
 
 pub(crate) use checkpoint::check_architecture;
 pub use checkpoint::{load_glow, load_parameters};
 pub use figures::Report;
 
+use crate::distributed::Team;
 use crate::error::TrainError;
 use crate::evaluate;
 use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
@@ -15,8 +17,11 @@ use crate::torch;
 use figures::{StepFigures, Sums};
 use glow_data::Batch;
 use glow_models::random::Purpose;
-use glow_models::{Config, Plan, Training, Weights};
+use glow_models::{Config, GradientSums, Plan, Training, Weights};
+use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
+
+const SUMMING: &str = "adding up the gradients";
 
 /// Steps without a finite gradient, in a row, after which training stops.
 pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
@@ -46,6 +51,8 @@ pub struct Trainer {
     sums: Sums,
     /// Whether an error of libtorch left a step half taken.
     half_step: bool,
+    /// Those that train this model together.
+    team: Rc<Team>,
 }
 
 impl Trainer {
@@ -96,6 +103,7 @@ impl Trainer {
             working_folder: std::env::current_dir().map_or(String::new(), |path| path.display().to_string()),
             sums,
             half_step: false,
+            team: Rc::default(),
         })
     }
 
@@ -190,18 +198,42 @@ impl Trainer {
     /// means waiting, that is noticed at a multiple of so many steps. Or the batch is not one for this model,
     /// or libtorch refuses: memory ran out, above all.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        self.step_of(batch, batch.count)
+    }
+
+    /// The same with a team: `batch` is this process's part, maybe empty, of a batch of `images`. All processes
+    /// take the same step, or none.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`]; or a process fails or is lost.
+    pub fn step_of(&mut self, batch: &Batch, images: usize) -> Result<(), TrainError> {
         let Training { weight_y, memory, .. } = self.config.training;
-        let n = batch.count as f64;
+        let n = images as f64;
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * n);
         let weights = LossWeights { log_prob: bits, label_bits: weight_y / n };
-        let (x, labels, encoded) = torch::attempt("computing the gradient of a step", || {
+        // A level's gradients travel while those of the level before it are computed.
+        let mut begun = Vec::new();
+        let bf16 = self.config.training.gradient_sums == GradientSums::Bf16;
+        let team = self.team.clone();
+        let mut begin = |section: Tensor| begun.push(team.begin_sum(&section, bf16, SUMMING));
+        let (inputs, sums) = torch::attempt("computing the gradient of a step", || {
+            if batch.count == 0 {
+                let _ = self.gradients.flat().zero_();
+                self.gradients.sections().for_each(begin);
+                return Ok((None, self.no_sums()));
+            }
             let (x, labels) = self.inputs.of(batch, Purpose::TrainingNoise)?;
-            let differentiated =
-                self.glow.gradient_into(&x, labels.as_ref(), weights, memory, &mut self.gradients)?;
-            Ok::<_, TrainError>((x, labels, differentiated.encoded))
+            let (labels_of_x, gradients) = (labels.as_ref(), &mut self.gradients);
+            let of_loss =
+                self.glow.gradient_by_sections(&x, labels_of_x, weights, memory, gradients, &mut begin)?;
+            Ok::<_, TrainError>((Some((x, labels)), sums(&of_loss.encoded)))
         })??;
+        for section in begun {
+            self.team.finish(section?)?;
+        }
+        self.team.sum(&sums, SUMMING)?;
         let taken = torch::attempt("updating the parameters", || {
-            tch::no_grad(|| self.update(&x, labels.as_ref(), &encoded, batch.count))
+            tch::no_grad(|| self.update(inputs.as_ref(), &sums, images))
         });
         self.half_step = taken.is_err();
         taken?
@@ -210,17 +242,15 @@ impl Trainer {
     /// Takes the step whose gradient has been computed, if that and the loss are finite.
     fn update(
         &mut self,
-        x: &Tensor,
-        labels: Option<&Tensor>,
-        encoded: &Encoded,
+        inputs: Option<&(Tensor, Option<Tensor>)>,
+        sums: &Tensor,
         images: usize,
     ) -> Result<(), TrainError> {
         let gradient = Gradient::from(&self.gradients);
+        let levels = self.config.model.levels as i64;
         let bits = -1.0 / (std::f64::consts::LN_2 * self.config.model.dims() as f64 * images as f64);
-        let sum = |t: &Tensor| t.sum(Kind::Double);
-        let bits_per_dim = sum(&encoded.log_prob) * bits;
-        let label_bits =
-            encoded.label_bits.as_ref().map_or_else(|| bits_per_dim.zeros_like(), &sum) / images as f64;
+        let bits_per_dim = sums.get(0) * bits;
+        let label_bits = sums.get(1) / images as f64;
         let norm = gradient.norm.to_kind(Kind::Double);
         let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
         let unclipped = match self.config.training.clip_grad_norm {
@@ -233,7 +263,7 @@ impl Trainer {
             gradient_norm: norm,
             clipped: unclipped.lt(1.0).to_kind(Kind::Double),
             label_bits,
-            level_bits_per_dim: encoded.level_log_prob.iter().map(|log_prob| sum(log_prob) * bits).collect(),
+            level_bits_per_dim: (0..levels).map(|level| sums.get(2 + level) * bits).collect(),
         };
         self.sums.add(figures, &finite);
         let lr = self.plan.lr(self.step);
@@ -242,7 +272,8 @@ impl Trainer {
         let look = !self.device().is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
         let in_a_row = if look { self.sums.skipped_in_a_row() } else { 0 };
         if in_a_row >= MAX_SKIPPED_IN_A_ROW {
-            let layer = self.glow.first_not_finite(x, labels).unwrap_or_else(|| {
+            let layer = inputs.and_then(|(x, labels)| self.glow.first_not_finite(x, labels.as_ref()));
+            let layer = layer.unwrap_or_else(|| {
                 let parameter = self.optimizer.first_not_finite(&gradient);
                 format!("the gradient of {}", parameter.unwrap_or("the whole"))
             });
@@ -250,6 +281,11 @@ impl Trainer {
         }
         self.optimizer.step(gradient, self.step, lr, &scale);
         Ok(())
+    }
+
+    /// What [`sums`] gives for no images.
+    fn no_sums(&self) -> Tensor {
+        Tensor::zeros([2 + self.config.model.levels as i64], (Kind::Double, self.device()))
     }
 
     /// Means over the steps since the last call. Waits for the device.
@@ -267,6 +303,9 @@ impl Trainer {
     /// # Errors
     /// As for a step.
     pub fn is_sound(&self, batch: &Batch) -> Result<bool, TrainError> {
+        if batch.count == 0 {
+            return Ok(true);
+        }
         let Inputs { device, seed, .. } = self.inputs;
         let bits_per_dim = evaluate::bits_per_dim(&self.glow, batch, 0, seed, device)?;
         Ok(bits_per_dim.into_iter().all(f64::is_finite))
@@ -286,4 +325,14 @@ impl Trainer {
     pub fn best_bits_per_dim(&self) -> Option<f64> {
         self.best_bits_per_dim
     }
+}
+
+/// Sums over the images: log p, −log₂ p(label), and what each level adds to log p; in double.
+fn sums(encoded: &Encoded) -> Tensor {
+    let sum = |t: &Tensor| t.sum(Kind::Double);
+    let log_prob = sum(&encoded.log_prob);
+    let label_bits = encoded.label_bits.as_ref().map_or_else(|| log_prob.zeros_like(), sum);
+    let mut sums = vec![log_prob, label_bits];
+    sums.extend(encoded.level_log_prob.iter().map(sum));
+    Tensor::stack(&sums, 0)
 }

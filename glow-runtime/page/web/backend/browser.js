@@ -105,12 +105,30 @@ export async function browserBackend(optional, onProgress) {
   openGpu(places)
     .then(async (opened) => {
       if (!opened) return;
-      for (const [id, pixels] of images) await opened.call('add', { id, pixels });
+      const [there, here] = [await timeOf(opened), await timeOf(engine)];
+      if (there >= here) {
+        opened.stop();
+        throw new Error(`${there.toFixed(0)} ms a picture are no less than WebAssembly's ${here.toFixed(0)} ms`);
+      }
+      for (const [id, pixels] of images) opened.call('add', { id, pixels });
       gpu = opened;
       backend.where = `WebGPU while something moves, then ${where}`;
     })
     .catch((error) => console.info(`WebGPU is not used: ${error.message}`));
   return backend;
+}
+
+/**
+ * Milliseconds that a picture takes, the least of a few.
+ * @param {Engine} engine
+ */
+async function timeOf(engine) {
+  let least = Infinity;
+  for (let number = 0; number < 4; number++) {
+    const sample = { seed: '0', number: 1_000_000 + number, temperature: 0.7, truncation: null };
+    least = Math.min(least, (await engine.call('render', { base: { sample } })).ms);
+  }
+  return least;
 }
 
 /**

@@ -48,6 +48,7 @@ export class Graph {
       const session = await ort.InferenceSession.create(graph, {
         executionProviders: [kind],
         graphOptimizationLevel: 'all',
+        logSeverityLevel: 3,
         externalData: weights ? [{ path: 'model.safetensors', data: weights }] : [],
       });
       return new Graph(ort, session, name);

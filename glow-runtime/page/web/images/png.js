@@ -3,7 +3,7 @@
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /**
- * @param {Uint8Array} pixels [H, W, C], C 1 (gray) or 3 (RGB)
+ * @param {Uint8Array} pixels [H, W, C], C 1 (gray), 3 (RGB) or 4 (RGB and alpha)
  * @param {{height: number, width: number, channels: number}} shape
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
@@ -16,7 +16,7 @@ export async function writePng(pixels, { height, width, channels }) {
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, channels === 1 ? 0 : 2, 0, 0, 0], 8);
+  header.set([8, channels === 1 ? 0 : channels === 3 ? 2 : 6, 0, 0, 0], 8);
   const zlib = new Blob([rows]).stream().pipeThrough(new CompressionStream('deflate'));
   const data = new Uint8Array(await new Response(zlib).arrayBuffer());
   const parts = [
