@@ -29,8 +29,12 @@ pub(crate) struct Emulation {
 pub(crate) struct LayerError {
     /// Σ (rounded − exact)².
     pub error: f64,
-    /// Σ (exact − its channel's mean)².
-    pub deviation: f64,
+    /// Σ (exact − bias)²: what the weights make of the input.
+    pub products: f64,
+    /// Σ exact².
+    pub outputs: f64,
+    /// How many outputs.
+    pub values: f64,
     /// The largest absolute output, infinite beyond the range of half precision.
     pub largest: f32,
 }
@@ -137,6 +141,10 @@ impl Network {
             let apply =
                 |layer: &Layer| layer.apply(h.clone().insert_axis(Axis(1))).index_axis_move(Axis(1), 0);
             let (mut exact, mut rounded) = (apply(&self.exact[n]), apply(&self.layers[n]));
+            let products = exact.outer_iter().zip(self.exact[n].bias()).map(|(channel, &bias)| {
+                channel.iter().map(|&value| f64::from(value - bias).powi(2)).sum::<f64>()
+            });
+            let products = products.sum();
             let largest = rounded.iter().map(|value| value.abs()).fold(0.0, f32::max);
             let finite = rounded.iter().all(|value| value.is_finite());
             if n == 2 {
@@ -144,13 +152,11 @@ impl Network {
                 exact = add_border(exact, &self.exact_border);
             }
             let error = exact.iter().zip(&rounded).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-            let deviation = exact.outer_iter().map(|channel| {
-                let mean = channel.iter().map(|&value| f64::from(value)).sum::<f64>() / channel.len() as f64;
-                channel.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>()
-            });
             let layer = LayerError {
                 error,
-                deviation: deviation.sum(),
+                products,
+                outputs: exact.iter().map(|&value| f64::from(value).powi(2)).sum(),
+                values: exact.len() as f64,
                 largest: if finite { largest } else { f32::INFINITY },
             };
             h = exact.mapv_into(|value| value.max(0.0));
@@ -214,6 +220,14 @@ impl Layer {
                 let weight = kernel(weight);
                 if dtype == Dtype::F16 { Self::Half { weight, bias } } else { Self::Float { weight, bias } }
             }
+        }
+    }
+
+    /// The bias in real numbers, of a convolution in float.
+    fn bias(&self) -> &Array1<f32> {
+        match self {
+            Self::Float { bias, .. } | Self::Half { bias, .. } => bias,
+            Self::Integer { .. } => unreachable!("asked of the exact convolutions alone"),
         }
     }
 

@@ -27,8 +27,8 @@ pub(super) fn reliable_bits_per_dim(
     let probes = probes(images);
     let (own, exact) = (bits_per_dim(glow, &probes)?, bits_per_dim(fp32, &probes)?);
     let off = own.iter().zip(&exact).filter(|(own, exact)| {
-        // NaN is off, too.
-        !((*own - *exact).abs() <= ALLOWED + ALLOWED_SHARE * exact.abs())
+        let difference = (*own - *exact).abs();
+        difference.is_nan() || difference > ALLOWED + ALLOWED_SHARE * exact.abs()
     });
     // What the bundle itself says of the nearest probe that is off, or a finite score if it says nothing.
     let least = off.map(|(own, exact)| if own.is_finite() { own.min(*exact) } else { *exact });

@@ -10,11 +10,16 @@ use std::collections::BTreeMap;
 /// The largest absolute output of each convolution of the coupling networks, by its name.
 pub type Peaks = BTreeMap<String, f32>;
 
+/// Outputs are taken for at least so large: smaller ones move z2, whose deviation is about 1, by nothing.
+const SMALLEST: f64 = 1e-3;
+/// Half a step of half precision, relative.
+const HALF_STEP: f64 = 1.0 / 2048.0;
+
 /// What rounding costs, against the float64 evaluation of the checkpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Rounding {
-    /// The error of the worst convolution on exact inputs, relative to the deviation of its output: √(Σ error² / Σ
-    /// deviation²).
+    /// The error of the worst convolution on exact inputs, relative to what its weights make of them: √(Σ error² / Σ
+    /// (output − bias)²).
     pub layer: f64,
     /// Which it is.
     pub worst: String,
@@ -57,17 +62,21 @@ pub(crate) fn rounding(reference: &Reference, emulation: &Emulation, images: &Im
         for (name, layer) in image_layers {
             let sum = layers.entry(name).or_default();
             sum.error += layer.error;
-            sum.deviation += layer.deviation;
+            sum.products += layer.products;
+            sum.values += layer.values;
+            sum.outputs += layer.outputs;
             sum.largest = sum.largest.max(layer.largest);
         }
         squares.iter_mut().zip(image_squares).for_each(|(sum, squares)| *sum += squares);
         excess += rounded - exact;
         emulated.push(eps);
     }
-    // An output that is constant cannot be off by more than rounding.
-    let relative = |layer: &LayerError| match layer.error {
-        0.0 => 0.0,
-        error => (error / layer.deviation).sqrt(),
+    // Of an output that is nearly all bias, half a step of half precision may be as much as the rest.
+    let relative = |layer: &LayerError| {
+        let beyond = layer.error - layer.outputs * HALF_STEP.powi(2);
+        let relative = beyond / layer.products.max(layer.values * SMALLEST.powi(2));
+        // Not a number stays so: it is within no bound.
+        if relative < 0.0 { 0.0 } else { relative.sqrt() }
     };
     let (worst, layer) = layers
         .iter()

@@ -94,6 +94,9 @@ impl Setup {
     }
 }
 
+/// What goes wrong between freezing and writing.
+type Fault = fn(Frozen) -> Frozen;
+
 /// Doubles the scale of one convolution's weights.
 fn wrong_scale(frozen: Frozen) -> Frozen {
     frozen
@@ -140,8 +143,7 @@ fn one_wrong_layer_among_32_is_refused_and_named() {
                 .prove(precision, right.clone(), &right)
                 .unwrap_or_else(|error| panic!("{coupling:?} {precision}: {}", support::chain(&error)));
             assert!(sound.holds());
-            let faults: [(&str, fn(Frozen) -> Frozen); 2] =
-                [("level0.step16", wrong_scale), ("level0.step", swapped)];
+            let faults: [(&str, Fault); 2] = [("level0.step16", wrong_scale), ("level0.step", swapped)];
             for (place, fault) in faults {
                 let wrong = fault(right.clone());
                 // The number format was computed wrongly: its emulation shows it.

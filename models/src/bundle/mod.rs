@@ -114,15 +114,15 @@ pub struct Manifest {
     pub batch: Option<usize>,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// What is done to an image before it is brought to the model's size, as in training.
     #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
     pub preprocessing: Preprocessing,
     /// Names of the classes, in the order of their labels; empty if there are none or none are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub numerics: Option<Numerics>,
     /// The other files, by name: both graphs, and `model.safetensors` unless the graphs hold the weights
     /// themselves.
     pub files: BTreeMap<String, FileEntry>,
@@ -208,9 +208,9 @@ impl Manifest {
             opset,
             batch: None,
             provenance,
+            numerics: None,
             preprocessing: Preprocessing::default(),
             class_names: Vec::new(),
-            numerics: None,
             files: BTreeMap::new(),
         }
     }
