@@ -8,7 +8,7 @@ use ndarray::Array4;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use rten::{Model, Value, ValueOrView};
+use rten::{Model, ModelOptions, Value, ValueOrView};
 use std::path::Path;
 
 const IMAGES: usize = 3;
@@ -18,7 +18,10 @@ struct Graph(Model);
 
 impl Graph {
     fn load(bundle: &Path, file: &str) -> Self {
-        Self(Model::load_file(bundle.join(file)).unwrap_or_else(|error| panic!("{file}: {error}")))
+        // The optimiser of RTen 0.24 loses the value in front of a latent that is an output and used further.
+        let mut options = ModelOptions::with_all_ops();
+        let model = options.enable_optimization(false).load_file(bundle.join(file));
+        Self(model.unwrap_or_else(|error| panic!("{file}: {error}")))
     }
 
     fn run(&self, inputs: Vec<(&str, Value)>, outputs: &[String]) -> Vec<Value> {
@@ -47,10 +50,11 @@ fn difference<'a>(actual: &[f32], expected: impl Iterator<Item = &'a f32> + Clon
 }
 
 /// Encodes and decodes in both runtimes; gives the largest relative difference.
-fn compare(architecture: &Architecture, inline: bool) -> f32 {
+fn compare(architecture: &Architecture) -> f32 {
     let (folder, path) = support::checkpoint(architecture);
     let out = folder.path().join("bundle");
-    export(path, &out, &ExportOptions { verify: false, inline, ..Default::default() }).unwrap();
+    // RTen reads external data of files of some names only, which model.safetensors is not one of.
+    export(path, &out, &ExportOptions { verify: false, inline: true, ..Default::default() }).unwrap();
     let glow = Glow::load(&out).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(5);
 
@@ -113,19 +117,11 @@ fn compare(architecture: &Architecture, inline: bool) -> f32 {
 #[test]
 fn another_runtime_computes_the_same() {
     for coupling in [Coupling::Additive, Coupling::Affine] {
-        for (classes, edge_bias, n_bits, inline) in
-            [(0, true, 8, false), (3, true, 5, true), (3, false, 8, false)]
-        {
-            let architecture = Architecture {
-                coupling,
-                classes,
-                edge_bias,
-                n_bits,
-                height: 16,
-                width: 16,
-                ..support::small()
-            };
-            let worst = compare(&architecture, inline);
+        for (classes, edge_bias, n_bits) in [(0, true, 8), (3, true, 5), (3, false, 8)] {
+            let (height, width) = (16, 16);
+            let architecture =
+                Architecture { coupling, classes, edge_bias, n_bits, height, width, ..support::small() };
+            let worst = compare(&architecture);
             println!("{coupling:?}, {classes} classes, edge bias {edge_bias}: {worst:.1e}");
             assert!(worst < 1e-5, "{worst} for {architecture:?}");
         }
