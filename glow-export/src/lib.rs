@@ -8,6 +8,7 @@
 //! println!("{}", report.folder.display());
 //! # Ok::<(), glow_export::ExportError>(())
 //! ```
+mod card;
 mod data;
 mod destination;
 mod error;
@@ -19,14 +20,17 @@ mod onnx;
 mod parameters;
 mod precision;
 mod reference;
+mod triton;
 mod verify;
 
 pub use error::ExportError;
 pub use glow_data::{DataKind, DataSpec};
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
+pub use triton::write_triton;
 pub use verify::{Check, Footprint, Peaks, Quality, Verification, verify};
 
+use card::CARD_FILE;
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
@@ -38,6 +42,7 @@ use parameters::Parameters;
 use precision::{CouplingInputs, Emulation};
 use prost::Message;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Program and version, as bundles and graphs name it.
@@ -55,6 +60,10 @@ pub struct ExportOptions {
     /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
     /// weights that both graphs share are then stored twice. Default false.
     pub inline: bool,
+    /// The batch size of both graphs, for runtimes that want fixed shapes; `None`, the default, leaves it open.
+    pub batch: Option<NonZeroUsize>,
+    /// The licence that the model card names; `None`, the default, for "not stated".
+    pub licence: Option<String>,
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
@@ -71,6 +80,8 @@ impl Default for ExportOptions {
             precision: Precision::Fp32,
             images: None,
             inline: false,
+            batch: None,
+            licence: None,
             verify: true,
             allow_inexact: false,
         }
@@ -130,13 +141,14 @@ pub fn export(
     };
     let preprocessing = checkpoint.meta().config.data.preprocessing();
     let class_names = checkpoint.meta().class_names.clone();
+    let data = data_name(&checkpoint.meta().config.data.data);
     let parameters = Parameters::load(&checkpoint, options.weights)?;
     let provenance = provenance(&checkpoint, options.weights);
     let path = checkpoint.path().to_path_buf();
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
 
-    let fp32 = fold::fold(&parameters)?;
+    let fp32 = fold::fold(&parameters, options.precision)?;
     let reference = Reference::from_parameters(parameters)?;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
@@ -150,6 +162,7 @@ pub fn export(
         let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
         manifest.preprocessing = preprocessing;
         manifest.class_names = class_names.clone();
+        manifest.batch = options.batch.map(NonZeroUsize::get);
         manifest
     };
     let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
@@ -175,6 +188,10 @@ pub fn export(
         draft.manifest = Bundle::seal(destination.draft(), draft.manifest)?.manifest().clone();
         (verification, quality) = (Some(proven.0), Some(proven.1));
     }
+    let path_of_card = destination.draft().join(CARD_FILE);
+    let text = card::card(&draft.manifest, &data, options.licence.as_deref());
+    write_atomically(&path_of_card, |out| out.write_all(text.as_bytes()))
+        .map_err(ExportError::io("write", &path_of_card))?;
     let (folder, kept) = destination.install()?;
     let Draft { manifest, encoder_nodes, decoder_nodes } = draft;
     Ok(Report {
@@ -229,11 +246,7 @@ impl Draft {
 fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&verify::Images>) -> Numerics {
     let mut numerics = Numerics::default();
     if options.precision == Precision::Int8 {
-        // The folder's name alone: where it lies concerns nobody whom the bundle is given to.
-        let name = |spec: &DataSpec| {
-            let folder = spec.path.file_name().unwrap_or_default().to_string_lossy();
-            format!("{}:{folder}", spec.kind.name())
-        };
+        let name = |spec: &DataSpec| data_name(&format!("{}:{}", spec.kind.name(), spec.path.display()));
         numerics.calibration = options.images.as_ref().map(name);
         numerics.calibration_images = calibration.map_or(0, verify::Images::len);
     }
@@ -245,6 +258,14 @@ fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&ver
         quality.largest_activation().map(|(layer, value)| LargestActivation { layer: layer.into(), value });
     numerics.reliable_bits_per_dim = quality.reliable_bits_per_dim;
     numerics
+}
+
+/// A data set, KIND:PATH, with the last part of the path alone: where it lies concerns nobody whom the bundle is
+/// given to.
+fn data_name(spec: &str) -> String {
+    let Some((kind, path)) = spec.split_once(':') else { return spec.into() };
+    let folder = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+    format!("{kind}:{folder}")
 }
 
 fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {

@@ -3,9 +3,12 @@ mod import_command;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use glow_export::{DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export};
+use glow_export::{
+    DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export, write_triton,
+};
 use import_command::ImportArguments;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -57,6 +60,15 @@ struct Arguments {
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,
+    /// Fix the batch size of both graphs, for runtimes that want fixed shapes; left open by default
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
+    /// The licence that the bundle's README.md names
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+    /// Write a model repository for NVIDIA's Triton Inference Server besides
+    #[arg(long, value_name = "DIR")]
+    triton: Option<PathBuf>,
     /// Write the bundle even if its number format costs more than it should, in bits/dim, in x, or in pixels that do not
     /// come back
     #[arg(long)]
@@ -114,6 +126,8 @@ fn run(arguments: Arguments) -> Result<()> {
         },
         images: arguments.calibrate.clone(),
         inline: arguments.inline,
+        batch: arguments.batch,
+        licence: arguments.licence.clone(),
         allow_inexact: arguments.allow_inexact,
         verify: !arguments.no_verify,
     };
@@ -123,6 +137,10 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let report = export(&arguments.checkpoint, &arguments.out, &options)?;
     explain(&report);
+    if let Some(repository) = &arguments.triton {
+        write_triton(&report.folder, repository)?;
+        eprintln!("Triton's model repository: {}", repository.display());
+    }
     eprintln!("{:.1} s", begin.elapsed().as_secs_f64());
     println!("{}", report.folder.display());
     for (name, file) in &report.manifest.files {

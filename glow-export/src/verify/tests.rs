@@ -55,7 +55,8 @@ impl Setup {
         let checkpoint = Checkpoint::open(&path).unwrap();
         let parameters = || Parameters::load(&checkpoint, Weights::Averaged).unwrap();
         let reference = Reference::from_parameters(parameters()).unwrap();
-        let (fp32, images) = (fold::fold(&parameters()).unwrap(), Images::smooth(&deep(coupling)));
+        let (fp32, images) =
+            (fold::fold(&parameters(), Precision::Fp32).unwrap(), Images::smooth(&deep(coupling)));
         Self { reference, fp32, images, checkpoint, folder }
     }
 

@@ -109,6 +109,9 @@ pub struct Manifest {
     pub precision: Precision,
     /// ONNX operator set of the graphs.
     pub opset: i64,
+    /// The only batch size that the graphs take; `None`, as a rule, where they take any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Where the weights come from.
     pub provenance: Provenance,
     /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
@@ -203,6 +206,7 @@ impl Manifest {
             architecture,
             precision,
             opset,
+            batch: None,
             provenance,
             numerics: None,
             preprocessing: Preprocessing::default(),
@@ -250,6 +254,9 @@ impl Manifest {
             .map_err(|source| BundleError::Architecture { path: path.into(), source })?;
         if self.latent_shapes != self.architecture.latent_shapes() {
             return Err(wrong("its latent_shapes are not those of its architecture".into()));
+        }
+        if self.batch == Some(0) {
+            return Err(wrong("its batch is of 0 images".into()));
         }
         // The files of a bundle have fixed names, so none can point out of its folder.
         for name in self.files.keys() {
