@@ -29,7 +29,7 @@ pub enum TrainError {
         /// The folder that the run was started in.
         folder: String,
         /// Why it cannot be used from here.
-        source: DataError,
+        source: Box<DataError>,
     },
     /// The device cannot be used.
     #[error("the device cannot be used")]
@@ -172,7 +172,7 @@ impl TrainError {
         let here = std::env::current_dir().is_ok_and(|here| here == std::path::Path::new(folder));
         match self {
             Self::Data(source @ DataError::Missing { .. }) if relative && !here && !folder.is_empty() => {
-                Self::MovedData { data: data.into(), folder: folder.into(), source }
+                Self::MovedData { data: data.into(), folder: folder.into(), source: Box::new(source) }
             }
             other => other,
         }

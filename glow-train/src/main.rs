@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            ranks::tell(&format!("{error:#}"));
+            let of_rank = matches!(error.downcast_ref(), Some(LaunchError::Failed { .. }));
+            ranks::tell(&format!("{error:#}"), of_rank);
             // Wrong use is told from failure, as for flags that do not exist.
             ExitCode::from(match (error.downcast_ref::<UsageError>(), error.downcast_ref::<LaunchError>()) {
                 (Some(_), _) => 2,
@@ -92,14 +93,13 @@ fn resolve(matches: &ArgMatches, out: &Path) -> Result<(Config, Start)> {
         Some("auto") => RunFolder::new(out).latest().exists(),
         other => other.is_some(),
     };
-    if when == Some("always")
-        && (["preset", "config", "init_from"].iter().any(|name| matches.contains_id(name)))
-    {
-        return Err(UsageError(
-            "--resume takes the run's own configuration: leave out --preset, --config and --init-from, or \
-             give --resume auto"
-                .into(),
-        )
+    let own = ["preset", "config", "init_from"].into_iter().find(|name| matches.contains_id(name));
+    if let (Some("always"), Some(name)) = (when, own) {
+        return Err(UsageError(format!(
+            "--{} cannot be used with --resume, which takes the run's own configuration: leave it out, or give \
+             --resume auto to start a run where there is none",
+            name.replace('_', "-")
+        ))
         .into());
     }
     let pretrained = match matches.get_one::<PathBuf>("init_from").filter(|_| !resume) {

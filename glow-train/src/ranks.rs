@@ -118,11 +118,13 @@ pub fn launch(matches: &ArgMatches, processes: usize) -> Result<()> {
     Ok(launcher::launch(processes, &arguments, &signals)?)
 }
 
-/// Tells an error to the user and to the launcher.
-pub fn tell(error: &str) {
+/// Tells an error to the user; and to the launcher, unless it is `of_rank`, which has done so itself.
+pub fn tell(error: &str, of_rank: bool) {
     match Environment::read() {
         Ok(Some(environment)) => eprintln!("rank {}: {error}", environment.rank),
         _ => eprintln!("glow-train: {error}"),
     }
-    error_file::write(error);
+    if !of_rank {
+        error_file::write(error);
+    }
 }

@@ -180,7 +180,11 @@ fn processes_that_differ_are_refused_by_name() {
     let difference = "Differs lr is 0.001 on rank 0 and 0.002 on rank 1";
     assert_eq!(run("differs", &[(0, 3), (1, 3), (2, 3)]), [difference; 3]);
     let difference = "Differs WORLD_SIZE is 2 on rank 0 and 3 on rank 1";
-    assert_eq!(run("world", &[(0, 2), (1, 3), (2, 3)]), [difference, difference, "Superfluous 2"]);
+    let outcomes = run("world", &[(0, 2), (1, 3), (2, 3)]);
+    assert_eq!(outcomes[..2], [difference; 2]);
+    // Rank 0 does not know of it, and may be gone when it comes.
+    let superfluous = ["Superfluous 2", "PeerLost [0] false", "Unreachable"];
+    assert!(superfluous.contains(&outcomes[2].as_str()), "{outcomes:?}");
 }
 
 #[test]

@@ -251,7 +251,8 @@ fn an_error_of_one_process_reaches_the_user_with_its_rank() {
     assert!(stderr.contains("rank 0: cannot write"), "{stderr}");
     assert!(stderr.contains("rank 1: rank 0 failed: cannot write"), "{stderr}");
     let error: Value = serde_json::from_slice(&std::fs::read(errors).unwrap()).unwrap();
-    assert!(error["message"]["message"].is_string(), "{error}");
+    let message = error["message"]["message"].as_str().unwrap();
+    assert!(message.contains("cannot write"), "{message}");
 }
 
 #[test]
@@ -260,6 +261,8 @@ fn wrong_use_is_said_once() {
     let output = run(images, &root.join("wrong"), &["--processes", "3", "--lr", "-1"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), stderr.matches("lr").count()), (Some(2), 1), "{stderr}");
+    let own = run(images, &root.join("wrong"), &["--preset", "cifar10", "--resume"]);
+    assert_eq!(own.status.code(), Some(2));
     let nested = command(images, &root.join("wrong"), &["--processes", "2"])
         .envs([("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")])
         .output();

@@ -153,7 +153,7 @@ impl Rendezvous {
             self.store.set(&verdict_key(&challenge), &text).map_err(lost)?;
             if verdict.refusal.is_some() && self.environment.serves() {
                 // The others are to read it before the store ends with this process.
-                thread::sleep(10 * PAUSE);
+                thread::sleep(2 * GRACE);
             }
             return self.accept(verdict.refusal).map(|()| challenge);
         }
@@ -262,11 +262,11 @@ impl Meeting {
     /// Tells the others that this process cannot go on, and why.
     pub fn fail(self, error: &str) {
         let next = Next::Fails(error.into());
-        within(GRACE, "", move || {
+        within(3 * GRACE, "", move || {
             // Without a store the others find out by themselves.
             let _ = self.tell(&next);
             if self.rendezvous.environment.serves() {
-                thread::sleep(GRACE / 2);
+                thread::sleep(GRACE);
             }
         });
     }

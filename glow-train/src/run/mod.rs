@@ -4,7 +4,7 @@
 //! then the sample grids. Whenever the process ends, what was trained up to the last checkpoint is there, and
 //! a resumed run makes up for what was due with it.
 //!
-//! Where several processes train together, each has a [`Run`] and goes through the same loop; rank 0 alone has
+//! Where several processes train together, each has a `Run` and goes through the same loop; rank 0 alone has
 //! the folder and the journal. What decides on the way (a stop, the time, a loss that is not finite) is
 //! agreed by all.
 mod clock;
