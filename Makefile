@@ -86,6 +86,10 @@ tools:
 	$(call need,$(PYTHON) -m pip --version,$(PYTHON) has no pip: install it (Debian: python3-pip) to fetch the native libraries)
 
 # --- Quality --------------------------------------------------------------------------------------
+# The crates that need no native library.
+quick: ## the tests of models and glow-data: no native library, under a minute
+	$(CARGO) test -p glow-models -p glow-data --all-features $(LOCKED)
+
 check: lint test ## everything that CI asks: lint, then test
 
 lint: setup ## format, clippy and documentation, warnings being errors
@@ -93,8 +97,16 @@ lint: setup ## format, clippy and documentation, warnings being errors
 	$(CARGO) clippy --workspace --all-targets --all-features $(LOCKED) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --all-features --no-deps $(LOCKED)
 
-test: setup ## all tests
-	$(CARGO) test --workspace --all-features $(LOCKED)
+test: setup ## all tests, or those of one crate: CRATE=glow-export
+	$(CARGO) test $(if $(CRATE),-p $(CRATE),--workspace) --all-features $(LOCKED)
+
+# A module uses only those below it; the tool (cargo install cargo-modules) reads the code as the compiler does.
+circles: setup ## cycles between modules (needs cargo-modules)
+	@for crate in glow-models glow-data glow-runtime glow-export glow-train; do \
+	  echo "$$crate"; \
+	  $(CARGO) modules dependencies --lib -p $$crate --all-features --no-externs --no-sysroot --no-fns --no-traits \
+	    --no-types --acyclic >/dev/null; \
+	done
 
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-data -p glow-runtime --no-verify --allow-dirty
@@ -102,6 +114,9 @@ package: ## pack the library crates as for a registry
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)
 	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+
+test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
+	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
 
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)

@@ -105,7 +105,7 @@ pub fn open_all(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Re
             _ => by_name(spec, dataset, &options.class_names)?,
         });
     }
-    Ok(Opened { dataset: Concatenated::new(parts), skipped: opening.skipped })
+    Ok(Opened { dataset: Concatenated::of(parts), skipped: opening.skipped })
 }
 
 /// What kinds need to know to open a folder.

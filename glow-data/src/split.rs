@@ -77,7 +77,7 @@ pub(crate) struct Concatenated(Vec<Arc<dyn Dataset>>);
 
 impl Concatenated {
     /// The parts, of which there is at least one, as one data set.
-    pub fn new(mut parts: Vec<Arc<dyn Dataset>>) -> Arc<dyn Dataset> {
+    pub fn of(mut parts: Vec<Arc<dyn Dataset>>) -> Arc<dyn Dataset> {
         match parts.len() {
             1 => parts.swap_remove(0),
             _ => Arc::new(Self(parts)),

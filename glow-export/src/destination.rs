@@ -1,5 +1,6 @@
 //! The folder that a bundle goes to: nothing changes there until the bundle is whole and proven.
 use crate::ExportError;
+use crate::card::{self, CARD_FILE};
 use glow_models::{DECODER_FILE, ENCODER_FILE, MANIFEST_FILE, WEIGHTS_FILE};
 use std::ffi::OsStr;
 use std::fs;
@@ -64,7 +65,7 @@ impl Destination {
     }
 
     /// Puts the finished bundle into place. An older bundle goes; other things in its folder stay, and
-    /// their names are given.
+    /// their names are given: also a model card that somebody changed, in place of the new one.
     pub fn install(self) -> Result<(PathBuf, Vec<String>), ExportError> {
         let Self { path, draft } = self;
         let mut kept = Vec::new();
@@ -87,7 +88,7 @@ impl Destination {
             let _ = draft.keep();
             for entry in fs::read_dir(&old).map_err(ExportError::io("read", &old))? {
                 let name = entry.map_err(ExportError::io("read", &old))?.file_name();
-                if !is_bundle_file(&name) {
+                if !(is_bundle_file(&name) || is_our_card(&old.join(&name))) {
                     let stays = path.join(&name);
                     if let Err(source) = fs::rename(old.join(&name), &stays) {
                         let _ = aside.keep();
@@ -103,6 +104,12 @@ impl Destination {
         }
         Ok((path, kept))
     }
+}
+
+/// Whether a file is a model card that nobody has changed; one with somebody's own words stays.
+fn is_our_card(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == CARD_FILE)
+        && fs::read_to_string(path).is_ok_and(|text| card::is_untouched(&text))
 }
 
 fn is_bundle_file(name: &OsStr) -> bool {

@@ -65,6 +65,32 @@ pub enum ExportError {
         /// Why not, and the way out.
         reason: String,
     },
+    /// The float64 evaluation itself finds no finite sample of the model, at no temperature.
+    #[error(
+        "the model has no samples: even at temperature 0 its decoder gives numbers that are not finite, in \
+         float64 as well; it has hardly been trained, or the training diverged: export a later or an earlier checkpoint"
+    )]
+    NoSamples,
+    /// A real image leads the float64 evaluation to numbers that are not finite.
+    #[error(
+        "calibration image {image} leads to numbers that are not finite, in float64 as well: the training diverged; \
+         export an earlier checkpoint"
+    )]
+    NotFiniteImage {
+        /// Its number among the images to calibrate on, from 0.
+        image: usize,
+    },
+    /// An activation comes so near to the largest number of half precision that other images may pass it.
+    #[error(
+        "{layer} gives {largest:.0} on the images looked at, too near to 65504, the largest number of half precision: \
+         other images may overflow; export in fp32, or in int8 for CPUs"
+    )]
+    HalfRange {
+        /// The convolution.
+        layer: String,
+        /// Its largest absolute output.
+        largest: f32,
+    },
     /// The images to calibrate on cannot be read.
     #[error("cannot calibrate on {data}")]
     Data {
@@ -83,9 +109,9 @@ pub enum ExportError {
         /// Its size.
         bytes: usize,
     },
-    /// What the bundle encodes it does not decode well enough.
+    /// The number format costs more than it should, or images do not come back as they should.
     #[error(
-        "the round trip is worse than allowed, and nothing was written (--allow-inexact writes the bundle all \
+        "the bundle is worse than its number format should be, and nothing was written (--allow-inexact writes it all \
          the same):\n{0}"
     )]
     Inexact(Verification),

@@ -82,6 +82,11 @@ impl Frozen {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
+    /// All tensors.
+    pub fn iter(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.iter()
+    }
+
     /// Puts other tensors in the place of each.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! println!("{}", report.folder.display());
 //! # Ok::<(), glow_export::ExportError>(())
 //! ```
+mod card;
 mod data;
 mod destination;
 mod error;
@@ -19,25 +20,29 @@ mod onnx;
 mod parameters;
 mod precision;
 mod reference;
+mod triton;
 mod verify;
 
 pub use error::ExportError;
 pub use glow_data::{DataKind, DataSpec};
 pub use glow_models::{Precision, Weights};
 pub use reference::{Reference, ReferenceEncoding};
-pub use verify::{Check, Quality, Verification, verify};
+pub use triton::write_triton;
+pub use verify::{Check, Footprint, Peaks, Quality, Verification, verify};
 
+use card::CARD_FILE;
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
-    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Manifest, Provenance, WEIGHTS_FILE,
-    find_checkpoint, write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, LargestActivation, Manifest, Numerics,
+    Provenance, WEIGHTS_FILE, find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
-use precision::CouplingInputs;
+use precision::{CouplingInputs, Emulation};
 use prost::Message;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Program and version, as bundles and graphs name it.
@@ -55,11 +60,16 @@ pub struct ExportOptions {
     /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
     /// weights that both graphs share are then stored twice. Default false.
     pub inline: bool,
+    /// The batch size of both graphs, for runtimes that want fixed shapes; `None`, the default, leaves it open.
+    pub batch: Option<NonZeroUsize>,
+    /// The licence that the model card names; `None`, the default, for "not stated".
+    pub licence: Option<String>,
     /// Whether the bundle is run and compared with [`Reference`] before it is put into place. Default
     /// true.
     pub verify: bool,
-    /// Whether the bundle may be written although images do not come back from their latents as well as
-    /// its precision should allow. Default false.
+    /// Whether the bundle may be written although its number format costs more than it should: in bits/dim, in x, or in
+    /// pixels that do not come back. One that computes something else than the checkpoint is never written. Default
+    /// false.
     pub allow_inexact: bool,
 }
 
@@ -70,6 +80,8 @@ impl Default for ExportOptions {
             precision: Precision::Fp32,
             images: None,
             inline: false,
+            batch: None,
+            licence: None,
             verify: true,
             allow_inexact: false,
         }
@@ -129,28 +141,31 @@ pub fn export(
     };
     let preprocessing = checkpoint.meta().config.data.preprocessing();
     let class_names = checkpoint.meta().class_names.clone();
+    let data = data_name(&checkpoint.meta().config.data.data);
     let parameters = Parameters::load(&checkpoint, options.weights)?;
     let provenance = provenance(&checkpoint, options.weights);
     let path = checkpoint.path().to_path_buf();
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
 
-    let fp32 = fold::fold(&parameters)?;
+    let fp32 = fold::fold(&parameters, options.precision)?;
     let reference = Reference::from_parameters(parameters)?;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
-            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images))?
+            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images)?)?
         }
         (Precision::Fp16, _) => precision::half(fp32.clone())?,
         _ => fp32.clone(),
     };
+    let emulation = Emulation::of(&frozen, &fp32, &architecture, options.precision);
     let sealed = |precision| {
         let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance.clone());
         manifest.preprocessing = preprocessing;
         manifest.class_names = class_names.clone();
+        manifest.batch = options.batch.map(NonZeroUsize::get);
         manifest
     };
-    let draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
+    let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
     let (mut verification, mut quality) = (None, None);
     if options.verify {
         let baseline = match options.precision {
@@ -161,16 +176,22 @@ pub fn export(
                 Some(folder)
             }
         };
-        let baseline = baseline.as_ref().map(|folder| folder.path());
+        let lowered = baseline.as_ref().zip(emulation.as_ref());
         let proven = verify::prove(
             destination.draft(),
-            baseline,
+            lowered.map(|(fp32, emulation)| verify::Lowered { fp32: fp32.path(), emulation }),
             &reference,
             held_out.as_ref(),
             options.allow_inexact,
         )?;
+        draft.manifest.numerics = Some(numerics(&proven.1, options, calibration.as_ref()));
+        draft.manifest = Bundle::seal(destination.draft(), draft.manifest)?.manifest().clone();
         (verification, quality) = (Some(proven.0), Some(proven.1));
     }
+    let path_of_card = destination.draft().join(CARD_FILE);
+    let text = card::card(&draft.manifest, &data, options.licence.as_deref());
+    write_atomically(&path_of_card, |out| out.write_all(text.as_bytes()))
+        .map_err(ExportError::io("write", &path_of_card))?;
     let (folder, kept) = destination.install()?;
     let Draft { manifest, encoder_nodes, decoder_nodes } = draft;
     Ok(Report {
@@ -219,6 +240,32 @@ impl Draft {
         let manifest = Bundle::seal(folder, manifest)?.manifest().clone();
         Ok(Self { manifest, encoder_nodes, decoder_nodes })
     }
+}
+
+/// What the manifest says of the number format.
+fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&verify::Images>) -> Numerics {
+    let mut numerics = Numerics::default();
+    if options.precision == Precision::Int8 {
+        let name = |spec: &DataSpec| data_name(&format!("{}:{}", spec.kind.name(), spec.path.display()));
+        numerics.calibration = options.images.as_ref().map(name);
+        numerics.calibration_images = calibration.map_or(0, verify::Images::len);
+    }
+    numerics.images = quality.images;
+    numerics.real = quality.real;
+    numerics.bits_per_dim = quality.bits_per_dim;
+    numerics.fp32_bits_per_dim = quality.fp32_bits_per_dim;
+    numerics.largest_activation =
+        quality.largest_activation().map(|(layer, value)| LargestActivation { layer: layer.into(), value });
+    numerics.reliable_bits_per_dim = quality.reliable_bits_per_dim;
+    numerics
+}
+
+/// A data set, KIND:PATH, with the last part of the path alone: where it lies concerns nobody whom the bundle is
+/// given to.
+fn data_name(spec: &str) -> String {
+    let Some((kind, path)) = spec.split_once(':') else { return spec.into() };
+    let folder = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+    format!("{kind}:{folder}")
 }
 
 fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {

@@ -3,8 +3,12 @@ mod import_command;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use glow_export::{DataSpec, ExportOptions, Precision, Quality, Report, Weights, export};
+use glow_export::{
+    DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export, write_triton,
+};
 use import_command::ImportArguments;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -56,7 +60,17 @@ struct Arguments {
     /// Put the weights into both graphs, for runtimes that do not read external data
     #[arg(long)]
     inline: bool,
-    /// Write the bundle even if images do not come back from it as well as its precision should allow
+    /// Fix the batch size of both graphs, for runtimes that want fixed shapes; left open by default
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
+    /// The licence that the bundle's README.md names
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+    /// Write a model repository for NVIDIA's Triton Inference Server besides
+    #[arg(long, value_name = "DIR")]
+    triton: Option<PathBuf>,
+    /// Write the bundle even if its number format costs more than it should, in bits/dim, in x, or in pixels that do not
+    /// come back
     #[arg(long)]
     allow_inexact: bool,
     /// Do not compare the bundle with a float64 evaluation of the checkpoint
@@ -112,6 +126,8 @@ fn run(arguments: Arguments) -> Result<()> {
         },
         images: arguments.calibrate.clone(),
         inline: arguments.inline,
+        batch: arguments.batch,
+        licence: arguments.licence.clone(),
         allow_inexact: arguments.allow_inexact,
         verify: !arguments.no_verify,
     };
@@ -121,6 +137,10 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let report = export(&arguments.checkpoint, &arguments.out, &options)?;
     explain(&report);
+    if let Some(repository) = &arguments.triton {
+        write_triton(&report.folder, repository)?;
+        eprintln!("Triton's model repository: {}", repository.display());
+    }
     eprintln!("{:.1} s", begin.elapsed().as_secs_f64());
     println!("{}", report.folder.display());
     for (name, file) in &report.manifest.files {
@@ -153,6 +173,36 @@ fn describe(report: &Report, quality: &Quality) -> String {
     )
 }
 
+/// Time and memory of the bundle, and of fp32 beside it.
+fn on_this_machine(report: &Report, quality: &Quality) -> String {
+    let say = |footprint: &Footprint| {
+        let memory =
+            footprint.resident.map_or(String::new(), |bytes| format!(", {:.0} MB", bytes as f64 / 1e6));
+        format!("{:.1} ms a sample, {:.1} ms an encoding{memory}", footprint.decode_ms, footprint.encode_ms)
+    };
+    let own = format!("on this machine's CPU, {}: {}", report.manifest.precision, say(&quality.footprint));
+    let Some(fp32) = &quality.fp32_footprint else { return own };
+    let gain = fp32.decode_ms / quality.footprint.decode_ms;
+    let advice = match report.manifest.precision {
+        _ if gain >= 1.1 => "faster here",
+        Precision::Fp16 => "no faster here: half precision is for GPUs, and for its size",
+        _ => "no faster here: good for its size",
+    };
+    format!("{own}; fp32: {}; {advice}", say(fp32))
+}
+
+/// The largest activation of each level.
+fn by_level(quality: &Quality) -> String {
+    let mut levels: BTreeMap<&str, f32> = BTreeMap::new();
+    for (layer, &largest) in &quality.peaks {
+        let level = layer.split('.').next().unwrap_or_default();
+        let peak = levels.entry(level).or_default();
+        *peak = peak.max(largest);
+    }
+    let each: Vec<_> = levels.iter().map(|(level, largest)| format!("{level} {largest:.1}")).collect();
+    each.join(", ")
+}
+
 /// What was done, for a person.
 fn explain(report: &Report) {
     let provenance = &report.manifest.provenance;
@@ -164,6 +214,18 @@ fn explain(report: &Report) {
     }
     if let Some(quality) = &report.quality {
         eprintln!("{}", describe(report, quality));
+        eprintln!("{}", on_this_machine(report, quality));
+        if let Some((layer, largest)) = quality.largest_activation() {
+            eprintln!(
+                "largest activations: {}; the largest of all, {largest:.1}, in {layer}",
+                by_level(quality)
+            );
+        }
+        if let Some(most) = quality.reliable_bits_per_dim {
+            eprintln!(
+                "scores up to {most:.2} bits/dim are those of fp32; higher ones are marked as unreliable"
+            );
+        }
     }
     for name in &report.kept {
         eprintln!("kept {name} of the older bundle, which may not suit the new one");

@@ -3,7 +3,9 @@ mod support;
 
 use glow_export::{ExportError, ExportOptions, Reference, Weights, export, verify};
 use glow_models::{Architecture, Bundle, Checkpoint, Coupling, Group, Permutation};
+use glow_runtime::{Glow, GraphKind, SampleOptions};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use support::{chain, changed_checkpoint, checkpoint, small};
 
@@ -141,7 +143,7 @@ fn broken_checkpoints_are_refused_and_an_older_bundle_stays() {
             }
         }),
         // So large a shift leaves nothing of the image in 32 bits.
-        ("the round trip is worse than allowed", additive, |name, values| {
+        ("worse than its number format should be", additive, |name, values| {
             if name == "level0.step01.coupling.conv3.bias" {
                 values.fill(1e6);
             }
@@ -194,7 +196,53 @@ fn only_a_new_an_empty_or_a_bundles_folder_is_written_to() {
     export(&path, &empty, &unverified()).unwrap();
     export(&path, folder.path().join("deep/in/it"), &unverified()).unwrap();
     assert_eq!(names(&other), ["diary.txt"]);
-    assert_eq!(names(&empty), ["decoder.onnx", "encoder.onnx", "model.json", "model.safetensors"]);
+    assert_eq!(
+        names(&empty),
+        ["README.md", "decoder.onnx", "encoder.onnx", "model.json", "model.safetensors"]
+    );
+}
+
+/// Batches of another size are filled up, or go through in pieces, to the same images.
+#[test]
+fn a_fixed_batch_gives_the_same_images() {
+    let (folder, path) = checkpoint(&Architecture { classes: 3, ..small() });
+    let glow = |name: &str, batch| {
+        let out = folder.path().join(name);
+        export(&path, &out, &ExportOptions { batch, ..Default::default() }).unwrap();
+        Glow::load(out).unwrap()
+    };
+    let (open, fixed) = (glow("open", None), glow("fixed", NonZeroUsize::new(4)));
+    assert_eq!((fixed.manifest().batch, fixed.max_batch()), (Some(4), 4));
+    for images in [1, 4, 7] {
+        let options = SampleOptions::new().labels(vec![1; images]);
+        let sampled = open.sample(images, &options).unwrap();
+        assert_eq!(fixed.sample(images, &options).unwrap(), sampled);
+        let labels = vec![1; images];
+        assert_eq!(fixed.reconstruct(&sampled, Some(&labels)).unwrap(), sampled);
+    }
+    assert!(!fixed.nodes(GraphKind::Decoder).unwrap().is_empty());
+    // A manifest that says another size than the graphs have is noticed.
+    let out = folder.path().join("fixed");
+    let mut manifest = Bundle::open(&out).unwrap().manifest().clone();
+    manifest.batch = Some(5);
+    Bundle::seal(&out, manifest).unwrap();
+    assert!(matches!(Glow::load(&out), Err(glow_runtime::Error::Graph { .. })));
+}
+
+#[test]
+fn a_model_card_is_written_and_somebodys_own_words_stay() {
+    let (folder, path) = checkpoint(&small());
+    let out = folder.path().join("bundle");
+    let card = || fs::read_to_string(out.join("README.md")).unwrap();
+    export(&path, &out, &unverified()).unwrap();
+    assert!(card().contains("not stated"));
+    let licensed = ExportOptions { licence: Some("CC BY 4.0".into()), ..unverified() };
+    assert!(export(&path, &out, &licensed).unwrap().kept.is_empty());
+    assert!(card().contains("CC BY 4.0"));
+    let mine = card() + "My notes.\n";
+    fs::write(out.join("README.md"), &mine).unwrap();
+    assert_eq!(export(&path, &out, &unverified()).unwrap().kept, ["README.md"]);
+    assert_eq!(card(), mine);
 }
 
 fn unverified() -> ExportOptions {

@@ -4,13 +4,14 @@
 mod onnx;
 mod support;
 
-use glow_export::{ExportOptions, export};
-use glow_models::Architecture;
+use glow_export::{DataKind, DataSpec, ExportOptions, Precision, export};
+use glow_models::{Architecture, Coupling, Manifest};
 use onnx::{DataLocation, DataType, ModelProto};
 use prost::Message;
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// Byte range in `model.safetensors` of every tensor that a graph uses.
@@ -33,9 +34,21 @@ fn external(model: &ModelProto) -> BTreeMap<String, (usize, usize)> {
 }
 
 fn bundle(architecture: &Architecture, test: impl FnOnce(&Path, ModelProto, ModelProto)) {
+    bundle_with(architecture, ExportOptions::default(), test);
+}
+
+/// The same with options; never verified.
+fn bundle_with(
+    architecture: &Architecture,
+    options: ExportOptions,
+    test: impl FnOnce(&Path, ModelProto, ModelProto),
+) {
     let (folder, path) = support::checkpoint(architecture);
     let out = folder.path().join("bundle");
-    export(path, &out, &ExportOptions { verify: false, ..Default::default() }).unwrap();
+    let photos = folder.path().join("photos");
+    support::write_images(&photos, architecture, 12);
+    let images = Some(DataSpec { kind: DataKind::Images, path: photos });
+    export(path, &out, &ExportOptions { verify: false, images, ..options }).unwrap();
     let model = |file: &str| ModelProto::decode(&*fs::read(out.join(file)).unwrap()).unwrap();
     test(&out, model("encoder.onnx"), model("decoder.onnx"));
 }
@@ -85,4 +98,152 @@ fn graphs_are_plain_onnx_with_a_dynamic_batch_alone() {
             assert_eq!(conv2.input[1], "level1.step01.coupling.conv2.weight");
         }
     });
+}
+
+/// The columns of a table of `docs/operators.md`: of each operator, which providers have it.
+fn documented(table: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let text = include_str!("../../docs/operators.md");
+    let section =
+        text.split("\n## ").find(|section| section.starts_with(table)).expect("the section is there");
+    let mut rows = section.lines().filter(|line| line.starts_with('|')).map(|line| {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect::<Vec<_>>()
+    });
+    let head = rows.next().expect("the section has a table");
+    rows.skip(1)
+        .map(|row| {
+            assert_eq!(row.len(), head.len(), "{row:?}");
+            let cells = head.iter().cloned().zip(row.iter().cloned()).skip(1).collect();
+            (row[0].trim_matches('`').to_string(), cells)
+        })
+        .collect()
+}
+
+/// Nodes that lie behind a convolution, seen from either end of the graph.
+fn behind_convolutions<'a>(
+    nodes: impl Iterator<Item = &'a onnx::NodeProto>,
+    backwards: bool,
+) -> BTreeSet<&'a str> {
+    let (mut values, mut reached) = (BTreeSet::new(), BTreeSet::new());
+    for node in nodes {
+        let (from, to) = match backwards {
+            false => (&node.input, &node.output),
+            true => (&node.output, &node.input),
+        };
+        let meets = from.iter().any(|value| values.contains(value.as_str()));
+        if meets {
+            reached.insert(node.name.as_str());
+        }
+        if meets || node.op_type == "Conv" {
+            values.extend(to.iter().map(String::as_str));
+        }
+    }
+    reached
+}
+
+/// Of each operator whether all of its nodes lie in front of the first convolution or behind the last
+/// one, where another provider can take them without cutting the flow in pieces.
+fn at_the_ends(model: &ModelProto) -> BTreeMap<String, bool> {
+    let graph = model.graph.as_ref().unwrap();
+    let after = behind_convolutions(graph.node.iter(), false);
+    let before = behind_convolutions(graph.node.iter().rev(), true);
+    let mut operators = BTreeMap::new();
+    for node in &graph.node {
+        let end = !(after.contains(node.name.as_str()) && before.contains(node.name.as_str()));
+        *operators.entry(node.op_type.clone()).or_insert(true) &= end;
+    }
+    operators
+}
+
+#[test]
+fn every_operator_is_one_that_every_provider_has() {
+    let floats = documented("fp32 and fp16");
+    let integers = documented("int8");
+    let mut met = [BTreeSet::new(), BTreeSet::new()];
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+        for index in 0..16 {
+            let bit = |place: usize| index >> place & 1 == 1;
+            let architecture = Architecture {
+                coupling: if bit(0) { Coupling::Additive } else { Coupling::Affine },
+                classes: if bit(1) { 3 } else { 0 },
+                edge_bias: bit(2),
+                n_bits: if bit(3) { 8 } else { 5 },
+                ..support::small()
+            };
+            let options = ExportOptions { precision, ..Default::default() };
+            bundle_with(&architecture, options, |_, encoder, decoder| {
+                for (operator, end) in [encoder, decoder].iter().flat_map(at_the_ends) {
+                    if precision == Precision::Int8 && integers.contains_key(&operator) {
+                        met[1].insert(operator);
+                        continue;
+                    }
+                    let Some(providers) = floats.get(&operator) else {
+                        panic!("{operator} of {precision} is not in docs/operators.md")
+                    };
+                    for (provider, has) in providers {
+                        let allowed = match has.as_str() {
+                            "yes" | "fixed batch" => true,
+                            "ends" => end,
+                            _ => false,
+                        };
+                        assert!(allowed, "{provider} has {operator}: {has}; of {precision} {architecture:?}");
+                    }
+                    met[0].insert(operator);
+                }
+            });
+        }
+    }
+    // No row is about what no graph has.
+    assert!(floats.keys().eq(met[0].iter()), "{:?} {:?}", floats.keys(), met[0]);
+    assert!(integers.keys().eq(met[1].iter()), "{:?} {:?}", integers.keys(), met[1]);
+}
+
+fn dimensions(info: &onnx::ValueInfoProto) -> Vec<Option<i64>> {
+    let shape = info.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().shape.as_ref().unwrap();
+    let size = |dim: &onnx::DimensionProto| match &dim.value {
+        Some(onnx::Dimension::Value(size)) => Some(*size),
+        _ => None,
+    };
+    shape.dim.iter().map(size).collect()
+}
+
+#[test]
+fn a_fixed_batch_leaves_no_size_open() {
+    let architecture = Architecture { classes: 3, ..support::small() };
+    let options = ExportOptions { batch: NonZeroUsize::new(4), ..Default::default() };
+    bundle_with(&architecture, options, |folder, encoder, decoder| {
+        for model in [encoder, decoder] {
+            let graph = model.graph.unwrap();
+            for value in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
+                let sizes = dimensions(value);
+                assert!(sizes[0] == Some(4) && sizes.iter().all(Option::is_some), "{} {sizes:?}", value.name);
+            }
+        }
+        let manifest = fs::read(folder.join("model.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Manifest>(&manifest).unwrap().batch, Some(4));
+    });
+}
+
+/// ONNX Runtime's WebGPU provider computes 3×3 convolutions wrongly whose input channels are a multiple of 3 and not of
+/// 4, and tensor cores take half precision in multiples of 8.
+#[test]
+fn convolutions_have_channels_that_accelerators_like() {
+    for (channels, edge_bias) in [(1, true), (1, false), (3, true), (3, false)] {
+        for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+            let architecture = Architecture { channels, edge_bias, levels: 3, ..support::small() };
+            let options = ExportOptions { precision, ..Default::default() };
+            bundle_with(&architecture, options, |_, encoder, decoder| {
+                for graph in [encoder, decoder].into_iter().map(|model| model.graph.unwrap()) {
+                    let weights: BTreeMap<_, _> =
+                        graph.initializer.iter().map(|tensor| (tensor.name.as_str(), &tensor.dims)).collect();
+                    for node in graph.node.iter().filter(|node| node.op_type == "Conv") {
+                        let weight = format!("{}.weight", node.name.replace('/', "."));
+                        let [_, inputs, kernel, _] = weights[weight.as_str()][..] else { panic!("{weight}") };
+                        assert!(kernel != 3 || inputs % 3 > 0 || inputs % 4 == 0, "{weight} of {inputs}");
+                        let half = precision == Precision::Fp16 && weight.contains(".coupling.");
+                        assert!(!half || inputs % 8 == 0, "{weight} of {inputs}");
+                    }
+                }
+            });
+        }
+    }
 }

@@ -189,7 +189,8 @@ impl GlowBuilder {
     }
 
     /// The most images that run at once: larger batches go through in chunks, to the same result. It
-    /// overrides [`GlowBuilder::memory_budget`].
+    /// overrides [`GlowBuilder::memory_budget`], and is overridden by a bundle's own batch size
+    /// ([`Manifest::batch`](crate::Manifest::batch)).
     pub fn max_batch(mut self, images: usize) -> Self {
         self.options.max_batch = Some(images);
         self

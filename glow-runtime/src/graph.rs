@@ -35,7 +35,7 @@ impl Graph {
             for (ports, outlets, side) in
                 [(&inputs, session.inputs(), "input"), (&outputs, session.outputs(), "output")]
             {
-                ports::check(ports, outlets, side)
+                ports::check(ports, outlets, side, options.batch)
                     .map_err(|reason| Error::Graph { path: model.path.clone(), reason })?;
             }
             workers.push(Worker::new(session, model, options));
@@ -125,11 +125,18 @@ impl Graph {
 #[derive(Debug, Clone, Copy)]
 enum Filling {
     No,
-    PowersOfTwo { least: usize },
+    PowersOfTwo {
+        least: usize,
+    },
+    /// The graphs take batches of this size alone.
+    Fixed(usize),
 }
 
 impl Filling {
     fn of(options: &SessionOptions) -> Self {
+        if let Some(batch) = options.batch {
+            return Self::Fixed(batch);
+        }
         if options.device.is_none() {
             return Self::No;
         }
@@ -140,6 +147,7 @@ impl Filling {
     fn batch(self, images: usize, chunk: usize) -> usize {
         match self {
             Self::No => images,
+            Self::Fixed(batch) => batch,
             Self::PowersOfTwo { least } => images.next_power_of_two().min(chunk).max(images).max(least),
         }
     }
@@ -177,6 +185,7 @@ mod tests {
             prepacking: false,
             map: true,
             trim: false,
+            batch: None,
             device: device.map(|device| device as _),
         };
         let path = bundle().join(GraphKind::Decoder.file());

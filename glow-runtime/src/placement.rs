@@ -51,14 +51,14 @@ fn nodes(
     let builder = options.builder(inputs)?.with_profiling(folder.path().join("profile"));
     let builder = builder.map_err(|error| failed(error.into()))?;
     let mut session = model.commit(builder).map_err(&failed)?;
-    let profile = run(&mut session, inputs).map_err(&failed)?;
+    let profile = run(&mut session, inputs, options.batch.unwrap_or(1)).map_err(&failed)?;
     read(Path::new(&profile))
 }
 
-fn run(session: &mut Session, inputs: &[Port]) -> ort::Result<String> {
+fn run(session: &mut Session, inputs: &[Port], batch: usize) -> ort::Result<String> {
     let mut feed: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
     for port in inputs {
-        let shape: Vec<usize> = [&[1], &port.shape[..]].concat();
+        let shape: Vec<usize> = [&[batch], &port.shape[..]].concat();
         let tensor = DynTensor::new(&Allocator::default(), port.element.onnx(), shape)?;
         feed.push((port.name.as_str().into(), tensor.into()));
     }

@@ -184,7 +184,13 @@ pub(crate) fn of(kind: GraphKind, architecture: &Architecture) -> (Vec<Port>, Ve
 }
 
 /// Compares a graph's inputs or outputs with those that the architecture needs.
-pub(crate) fn check(ports: &[Port], outlets: &[Outlet], side: &str) -> Result<(), String> {
+/// `batch` is the only batch size, if the manifest says one.
+pub(crate) fn check(
+    ports: &[Port],
+    outlets: &[Outlet],
+    side: &str,
+    batch: Option<usize>,
+) -> Result<(), String> {
     for port in ports {
         let Some(outlet) = outlets.iter().find(|outlet| outlet.name() == port.name) else {
             return Err(format!("it has no {side} {}", port.name));
@@ -199,13 +205,17 @@ pub(crate) fn check(ports: &[Port], outlets: &[Outlet], side: &str) -> Result<()
                 port.element.onnx()
             ));
         }
-        // An open dimension is negative; the batch axis must be open.
+        // An open dimension is negative; the batch axis must be open, or what the manifest says.
         let fits = shape.len() == 1 + port.shape.len()
-            && shape[0] < 0
+            && batch.map_or(shape[0] < 0, |batch| shape[0] == batch as i64)
             && shape[1..].iter().zip(&port.shape).all(|(&actual, &n)| actual < 0 || actual == n as i64);
         if !fits {
             let expected: String = port.shape.iter().map(|n| format!(", {n}")).collect();
-            return Err(format!("its {side} {} has shape {shape:?}, expected [N{expected}]", port.name));
+            let batch = batch.map_or("N".into(), |batch| batch.to_string());
+            return Err(format!(
+                "its {side} {} has shape {shape:?}, expected [{batch}{expected}]",
+                port.name
+            ));
         }
     }
     if let Some(other) = outlets.iter().find(|outlet| ports.iter().all(|port| port.name != outlet.name())) {

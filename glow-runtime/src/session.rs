@@ -26,6 +26,8 @@ pub(crate) struct SessionOptions {
     pub map: bool,
     /// Whether freed memory is given back to the system once the graphs are optimised.
     pub trim: bool,
+    /// The only batch size that the graphs take; `None` where they take any.
+    pub batch: Option<usize>,
     /// Where the tensors of inputs and outputs lie, if not in the host's memory.
     pub device: Option<Arc<dyn Device>>,
 }

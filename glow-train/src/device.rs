@@ -95,17 +95,16 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Sets how CUDA's libraries multiply f32 numbers; to be called before the first tensor is made. What the
-/// environment says already stands.
-pub fn set_cuda_precision(precision: NetworkPrecision) {
-    let (name, value) = match precision {
-        // cuDNN rounds to TF32 unless told otherwise.
-        NetworkPrecision::Fp32 => ("NVIDIA_TF32_OVERRIDE", "0"),
-        NetworkPrecision::Tf32 | NetworkPrecision::Bf16 => ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
-    };
-    if std::env::var_os(name).is_none() {
-        // SAFETY: the programs call this while they still have one thread.
-        unsafe { std::env::set_var(name, value) };
+/// The environment variable, with its value, by which CUDA's libraries multiply f32 numbers as `precision`
+/// says. A program sets it before its first tensor and its first thread.
+///
+/// fp32 and bf16 forbid TF32 altogether, whatever else the environment says: the flow path is f32 in both,
+/// and cuDNN would round its convolutions to 10 bits of mantissa unless told otherwise. tf32 rounds every
+/// product of f32 numbers, the flow path's among them.
+pub fn cuda_precision(precision: NetworkPrecision) -> (&'static str, &'static str) {
+    match precision {
+        NetworkPrecision::Fp32 | NetworkPrecision::Bf16 => ("NVIDIA_TF32_OVERRIDE", "0"),
+        NetworkPrecision::Tf32 => ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
     }
 }
 
@@ -139,6 +138,14 @@ fn open_cuda_library() -> Result<(), DeviceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tf32_is_forbidden_wherever_the_flow_path_is_f32() {
+        for precision in [NetworkPrecision::Fp32, NetworkPrecision::Bf16] {
+            assert_eq!(cuda_precision(precision), ("NVIDIA_TF32_OVERRIDE", "0"));
+        }
+        assert_ne!(cuda_precision(NetworkPrecision::Tf32).0, "NVIDIA_TF32_OVERRIDE");
+    }
 
     #[test]
     fn device_names() {

@@ -88,6 +88,24 @@ pub enum TrainError {
         /// Which process of which machine, if it is known.
         holder: String,
     },
+    /// Reversible steps with rounded products.
+    #[error(
+        "--precision tf32 with --memory reversible: each step's input would be recomputed through products of 10 \
+         bits, and the gradients would be wrong unseen; take --precision fp32 or bf16, or --memory checkpoint"
+    )]
+    ReversibleTf32,
+    /// A reversible step's inputs, recomputed from its outputs, are not what they were.
+    #[error(
+        "at step {step}, reversible training recomputed its images only to within {drift:.2e} of what they were (at \
+         most {} is taken): the step is not taken; resume with --memory checkpoint or a lower --lr",
+        crate::trainer::MAX_DRIFT
+    )]
+    Drift {
+        /// Steps done.
+        step: u64,
+        /// The largest |recomputed − given| of a number of x, in which a pixel's 256 values span 1.
+        drift: f64,
+    },
     /// A batch does not hold what the model asks for.
     #[error("a batch of images does not fit the model: {problem}")]
     Batch {

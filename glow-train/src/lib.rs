@@ -6,6 +6,7 @@
 //! | [`trainer`] | one model in training: a step, a checkpoint |
 //! | [`evaluate`], [`sample`] | bits/dim on a data set, images drawn from a model: neither needs a trainer |
 //! | [`run`] | the loop over a run's folder: what is due when, and what stays when it ends |
+//! | [`cost`] | what a step costs: operations and memory |
 //! | [`metrics`], [`events`] | what a run notes: JSON lines, and TensorBoard's files |
 //! | [`device`] | CPU or CUDA, chosen at run time |
 //! | [`distributed`] | several processes that train one model |
@@ -13,6 +14,7 @@
 //! Images come from the crate `glow_data`.
 //!
 //! The program `glow-train` is a thin shell over [`run::train`] and [`evaluate::evaluate`].
+pub mod cost;
 pub mod device;
 pub mod distributed;
 mod error;

@@ -4,7 +4,7 @@ mod ranks;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, NetworkPrecision, Pretrained, Weights, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::distributed::launcher::LaunchError;
@@ -55,6 +55,14 @@ fn device(matches: &ArgMatches) -> Result<tch::Device> {
     Ok(device)
 }
 
+/// Tells CUDA's libraries how to multiply; they read it when the first tensor is made.
+fn set_cuda_precision(precision: NetworkPrecision) {
+    let (name, value) = device::cuda_precision(precision);
+    // SAFETY: no thread of the program reads the environment meanwhile: there is one alone, or, in a team, those
+    // that wait for signals and for the other processes.
+    unsafe { std::env::set_var(name, value) };
+}
+
 fn train(matches: &ArgMatches) -> Result<()> {
     if let Some(&processes) = matches.get_one::<u16>("processes")
         && processes > 1
@@ -70,7 +78,7 @@ fn train(matches: &ArgMatches) -> Result<()> {
 fn train_alone(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let (config, start) = resolve(matches, &out)?;
-    device::set_cuda_precision(config.training.precision);
+    set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c(true)?;
     let outcome = run::train(config, &out, start, device, &stop)?;
@@ -163,6 +171,7 @@ fn report(outcome: &Outcome, out: &str) {
     if outcome.skipped_images > 0 {
         eprintln!("{} images of the data set could not be used and were skipped", outcome.skipped_images);
     }
+    eprintln!("time: {}", outcome.spent);
     if outcome.stopped {
         println!("stopped at step {}; resume it by: glow-train --out {out} --resume", outcome.step);
         return;
@@ -201,7 +210,7 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         }
     };
     let n_bits = config.model.n_bits;
-    device::set_cuda_precision(glow_models::NetworkPrecision::Fp32);
+    set_cuda_precision(NetworkPrecision::Fp32);
     let device = device(matches)?;
     let glow = load_glow(&checkpoint, weights, device)?;
     let how = Evaluation {

@@ -49,6 +49,10 @@ pub struct Metrics {
     /// Share of the time since the last line in which the step waited for data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_wait: Option<f64>,
+    /// With reversible training, the largest |recomputed − given| of a number of x since the last line; one
+    /// step of n-bit pixels is 2^−n.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversible_drift: Option<f64>,
     /// Steps not taken so far because loss or gradient were not finite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<u64>,

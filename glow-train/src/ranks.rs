@@ -1,9 +1,9 @@
 //! The program as one of several processes, and as their launcher.
-use super::{UsageError, cli, path, report, resolve, stop_on_ctrl_c};
+use super::{UsageError, cli, path, report, resolve, set_cuda_precision, stop_on_ctrl_c};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_models::Config;
-use glow_train::device::{self, DeviceChoice};
+use glow_train::device::DeviceChoice;
 use glow_train::distributed::{
     Description, Environment, Rendezvous, Team, error_file, launcher, torch_version,
 };
@@ -94,7 +94,7 @@ fn prepare(matches: &ArgMatches, offer: &str, local_rank: usize) -> Result<(Conf
     for (name, value) in cli::overrides(matches).filter(|(name, _)| LOCAL.contains(name)) {
         config.set(name, value)?;
     }
-    device::set_cuda_precision(config.training.precision);
+    set_cuda_precision(config.training.precision);
     let choice = matches.get_one::<DeviceChoice>("device").expect("it has a default");
     Ok((config, choice.open_for(local_rank)?))
 }

@@ -107,7 +107,7 @@ hyperparameters! {
         weight_y: f64 = 0.01,
         /// What a step keeps for the backward pass: "autograd" (everything), "checkpoint" (the input of each step of flow) or "reversible" (the last output alone).
         memory: Memory = Memory::Autograd,
-        /// Arithmetic of the coupling networks in training: "fp32", "tf32" (CUDA only) or "bf16"; all else is fp32.
+        /// Arithmetic of training: "fp32"; "bf16" in the coupling networks, all else in fp32; or "tf32" in all products (CUDA only, not with "reversible" memory).
         precision: NetworkPrecision = NetworkPrecision::Fp32,
         /// How gradients travel between the processes of a run: "fp32" or "bf16" (half of the traffic, less exact); no matter for one process.
         gradient_sums: GradientSums = GradientSums::Fp32,

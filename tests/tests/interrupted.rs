@@ -2,6 +2,7 @@
 //! another one in the same folder. None may lose what it had, and none may differ afterwards.
 use glow_models::Checkpoint;
 use glow_tests::{assert_fails, faces, program, run, stdout};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -68,6 +69,93 @@ fn copies_of_faces(folder: &Path, people: usize) {
             std::fs::copy(faces().join(format!("s{person}/{i}.pgm")), to).unwrap();
         }
     }
+}
+
+/// The tensors of a run's latest checkpoint, by name.
+fn tensors(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = std::fs::read(out.join("checkpoints/latest.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> =
+        file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+/// Which file a run's metrics are: another one each time that a run is resumed.
+fn metrics_file(out: &Path) -> Option<u64> {
+    std::fs::metadata(out.join("metrics.jsonl")).ok().map(|metadata| metadata.ino())
+}
+
+/// Kills a run `kills` times, resumes it each time, and looks for a difference to one that was left alone.
+///
+/// Each kill comes once the process has taken a number of steps that `seed` decides, from none to twice as
+/// many as lie between checkpoints, and a fraction of a step later, so that kills fall into the start, steps,
+/// checkpoints, validations and sample grids. A machine under load kills later, and that is as good.
+fn killed_and_resumed(kills: u64, seed: u64, more: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let often = format!(
+        "--checkpoint-every 3 --validate-every 5 --sample-every 7 --sample-images 4 --shift 2 {more} --steps"
+    );
+    // One thread throughout, as the number of threads decides the last bits.
+    let resumption = |more: &str| {
+        let mut command = Command::new(program("glow-train"));
+        command.env("OMP_NUM_THREADS", "1").stdout(Stdio::null());
+        command.args(["--out", killed.to_str().unwrap(), "--resume", "--device", "cpu"]).args(words(more));
+        command
+    };
+    let mut random = seed;
+    for kill in 0..kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // The first kills may come before there is a checkpoint.
+        let resumed = killed.join("checkpoints/latest.safetensors").exists();
+        let began = if resumed { checkpoint_step(&killed) } else { 0 };
+        let mut command =
+            if resumed { resumption("") } else { start(&faces(), &killed, &format!("{often} 1000000")) };
+        let file = metrics_file(&killed);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let patience = Instant::now();
+        while metrics_file(&killed) == file {
+            assert!(patience.elapsed() < Duration::from_secs(300), "kill {kill}: the run did not start");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before kill {kill}");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        match (random >> 33) % 7 {
+            0 => {}
+            further => wait_for_step(&mut child, &killed, began + further),
+        }
+        std::thread::sleep(Duration::from_micros((random >> 40) % 8000));
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "the run ended before kill {kill}");
+    }
+    let last = checkpoint_step(&killed) + 8;
+    stdout(resumption(&format!("--steps {last}")).output().unwrap());
+    stdout(start(&faces(), &whole, &format!("{often} {last}")).output().unwrap());
+    assert_eq!(tensors(&whole), tensors(&killed), "seed {seed}");
+    for split in ["train", "validation", "samples"] {
+        let numbers = |out: &Path| -> Vec<serde_json::Value> {
+            let mut lines = lines(out, split);
+            for line in &mut lines {
+                // What depends on the machine's pace.
+                let line = line.as_object_mut().unwrap();
+                line.retain(|name, _| !["images_per_s", "data_wait"].contains(&name.as_str()));
+            }
+            lines
+        };
+        assert_eq!(numbers(&whole), numbers(&killed), "seed {seed}, {split}");
+    }
+}
+
+#[test]
+fn a_run_killed_again_and_again_equals_one_that_was_never_killed() {
+    killed_and_resumed(6, 1, "");
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test -p glow-tests --test interrupted -- --ignored"]
+fn a_hundred_kills_change_nothing_of_a_cached_or_a_streaming_run() {
+    killed_and_resumed(50, 2, "");
+    killed_and_resumed(50, 3, "--cache-bytes 0");
 }
 
 #[test]

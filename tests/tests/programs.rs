@@ -56,49 +56,6 @@ fn steps(run: &Path, split: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Kills a run at moments of chance, starts it again each time, and looks for a difference to one that
-/// was left alone.
-#[test]
-fn a_run_killed_again_and_again_equals_one_that_was_never_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    let often = ["--steps", "120", "--checkpoint-every", "3", "--log-every", "1", "--shift", "2"];
-    stdout(train(&whole, &often));
-    let data = format!("images:{}", faces().display());
-    let mut delays = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map(|now| u64::from(now.subsec_nanos()))
-        .unwrap();
-    let mut kills = Vec::new();
-    loop {
-        let mut command = Command::new(program("glow-train"));
-        command.args(["--out", killed.to_str().unwrap(), "--device", "cpu"]).stderr(Stdio::null());
-        if killed.join("checkpoints/latest.safetensors").exists() {
-            command.arg("--resume");
-        } else {
-            command.args(["--data", &data]).args(&TINY[..18]).args(often);
-        }
-        let mut run = command.stdout(Stdio::null()).spawn().unwrap();
-        delays = delays.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let delay = Duration::from_millis(100 + (delays >> 33) % 900);
-        let patience = std::time::Instant::now();
-        // After eight kills it may run to its end.
-        while kills.len() >= 8 || patience.elapsed() < delay {
-            if let Some(status) = run.try_wait().unwrap() {
-                assert!(status.success(), "after kills at {kills:?}");
-                assert_eq!(tensors(&whole), tensors(&killed), "after kills at {kills:?}");
-                assert_eq!(steps(&killed, "train"), (1..=120).collect::<Vec<_>>());
-                assert!(!kills.is_empty());
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        run.kill().unwrap();
-        run.wait().unwrap();
-        kills.push(delay);
-    }
-}
-
 /// A limit on the size of files stands in for a full disk.
 #[test]
 fn a_disk_that_fills_up_loses_nothing_that_was_saved() {

@@ -28,7 +28,7 @@ pub(super) fn fold(
         bias.slice_mut(s![layout.half()..]).mapv_inplace(|raw| raw + RAW_SCALE_OFFSET);
     }
     (weight, bias) = (-weight, -bias);
-    if layout.ones == 0 {
+    if !parameters.architecture().edge_bias {
         frozen.push(format!("{name}.conv3.bias"), &bias)?;
     } else {
         // Its output is small, so the border's part is added as a map; a channel of ones in its input
@@ -64,21 +64,21 @@ fn scaled(mut weight: Array4<f64>, scale: &Array1<f64>) -> Array4<f64> {
     weight
 }
 
-/// Turns the border channel, the last one, of a convolution over z1 into the first channel of ones; the
-/// others get zeros.
+/// Turns the border channel, if there is one, the last, of a convolution over z1 into the first channel of
+/// ones; the others get zeros.
 pub(super) fn first_layer(
     mut weight: Array4<f64>,
-    bias: Array1<f64>,
+    mut bias: Array1<f64>,
     layout: Layout,
 ) -> (Array4<f64>, Array1<f64>) {
-    if layout.ones == 0 {
-        return (weight, bias);
+    let (outputs, inputs, height, width) = weight.dim();
+    if inputs > layout.half() {
+        let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
+        weight.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
+        bias += &extra;
     }
-    let (ones, extra) = border::as_ones(weight.slice(s![.., layout.half().., .., ..]));
-    weight.slice_mut(s![.., layout.half(), .., ..]).assign(&ones);
-    let (outputs, _, height, width) = weight.dim();
-    let others = Array4::zeros((outputs, layout.ones - 1, height, width));
-    (concatenate(Axis(1), &[weight.view(), others.view()]).expect("equal but for the channels"), bias + extra)
+    let others = Array4::zeros((outputs, layout.first() - inputs, height, width));
+    (concatenate(Axis(1), &[weight.view(), others.view()]).expect("equal but for the channels"), bias)
 }
 
 /// Even outputs first, then the odd ones.

@@ -111,6 +111,13 @@ fn with_ones(layout: Layout, inputs: usize) -> Conv {
     Conv { weight: Array4::zeros((layout.total(), inputs, 1, 1)), bias }
 }
 
+/// z1 as it is, with the channels of ones behind it.
+pub(super) fn append_ones(layout: Layout) -> Conv {
+    let (first, half) = (layout.first(), layout.half());
+    let weight = Array4::from_shape_fn((first, half, 1, 1), |(row, column, _, _)| f64::from(row == column));
+    Conv { weight, bias: Array1::from_shape_fn(first, |row| f64::from(row >= half)) }
+}
+
 /// W of a permutation layer, whichever kind it is.
 fn permutation(parameters: &Parameters, layer: &str, channels: usize) -> Plu {
     match parameters.architecture().permutation {

@@ -1,15 +1,15 @@
 //! Folding: everything of a checkpoint that is constant becomes weights of plain convolutions, in
 //! float64, rounded to fp32 once at the end.
 //!
-//! Inside the graphs the channels of a level lie as z1, then (with edge bias) channels of ones, then z2; C'
-//! counts all of them, H' those of z1 and the ones. The first channel of ones takes the place of the
+//! Inside the graphs the channels of a level lie as z1, then channels of ones, then z2; C' counts all of
+//! them, H' those of z1 and the ones. With edge bias the first channel of ones takes the place of the
 //! border indicator: border = 1 − inside, and a zero-padded convolution sees exactly "inside" in a
 //! channel of ones. It costs nothing, as the 1×1 convolution in front gives it as one more output. The
 //! others, if any, only make up a number that kernels like, see [`Layout::ones`].
 //!
 //! A coupling network answers with the *negated* shift and the *negated* raw scale, contiguous halves:
 //! scale = sigmoid(raw + 2) = 1 / (1 + exp(r)) with r = −(raw + 2), so that decoding is
-//! z2 + z2·exp(r) − shift and the log of the scale −softplus(r); both hold for the smallest scales, where
+//! z2 + z2·exp(r) − shift and the log of the scale −ln(1 + exp(r)); both hold for the smallest scales, where
 //! ONNX Runtime's Sigmoid is off by more than its value.
 //!
 //! | frozen tensor | shape | is |
@@ -23,6 +23,7 @@
 //! | `levelL.stepKK.coupling.conv3.weight` | \[C/2 or C, w, 3, 3\] | −shift; affine: then r |
 //! | `levelL.stepKK.coupling.conv3.bias` | \[C/2 or C\] | without edge bias |
 //! | `levelL.stepKK.coupling.conv3.border` | \[1, C/2 or C, h, w\] | with edge bias: bias and response to the border, as a map |
+//! | `levelL.ones.{weight,bias}` | \[H', C/2, 1, 1\], \[H'\] | of the last level: z1 as it is, and the ones behind it |
 //! | `levelL.split.{weight,bias}` | \[C, H', 3, 3\], \[C\] | prior of a split: mean, then log scale |
 //! | `top.{mean,scale}` | \[1, C, 1 or h, 1 or w\] | learned top prior |
 //! | `top.label.{mean,scale}` | \[classes, C, 1, 1\] | per class: added to the mean, multiplied with the scale |
@@ -38,7 +39,7 @@ mod prior;
 use crate::ExportError;
 use crate::frozen::Frozen;
 use crate::parameters::Parameters;
-use glow_models::{Architecture, LOGSCALE_FACTOR};
+use glow_models::{Architecture, LOGSCALE_FACTOR, Precision};
 use ndarray::{Array1, ArrayView1};
 use std::f64::consts::PI;
 
@@ -47,8 +48,8 @@ use std::f64::consts::PI;
 pub(crate) struct Layout {
     /// Channels of the flow.
     pub channels: usize,
-    /// Channels of ones: with edge bias 1, or as many as make those of z1 and the ones a multiple of
-    /// [`CHANNEL_MULTIPLE`]; else 0.
+    /// Channels of ones: with edge bias at least 1, and as many more as make those of z1 and the ones a
+    /// number that [`input_channels`] gives.
     pub ones: usize,
 }
 
@@ -56,16 +57,31 @@ pub(crate) struct Layout {
 /// only in a multiple of 4.
 const CHANNEL_MULTIPLE: usize = 4;
 const MOST_DIRECT_CHANNELS: usize = 15;
+/// The tensor cores of GPUs take half precision in multiples of 8 channels.
+const HALF_MULTIPLE: usize = 8;
+
+/// How many input channels the 3×3 convolutions over z1 get that need so many. The WebGPU provider of ONNX
+/// Runtime (1.30) computes those wrongly whose input channels are a multiple of 3 and not of 4.
+fn input_channels(needed: usize, precision: Precision) -> usize {
+    match precision {
+        Precision::Fp16 => needed.next_multiple_of(HALF_MULTIPLE),
+        _ if needed > MOST_DIRECT_CHANNELS => needed.next_multiple_of(CHANNEL_MULTIPLE),
+        _ if needed.is_multiple_of(3) && !needed.is_multiple_of(4) => needed + 1,
+        _ => needed,
+    }
+}
 
 impl Layout {
-    pub fn new(architecture: &Architecture, channels: usize) -> Self {
+    /// That of a level of so many channels.
+    fn new(architecture: &Architecture, precision: Precision, channels: usize) -> Self {
         let half = channels / 2;
-        let ones = match architecture.edge_bias {
-            false => 0,
-            true if half < MOST_DIRECT_CHANNELS => 1,
-            true => (half + 1).next_multiple_of(CHANNEL_MULTIPLE) - half,
-        };
-        Self { channels, ones }
+        let needed = half + usize::from(architecture.edge_bias);
+        Self { channels, ones: input_channels(needed, precision) - half }
+    }
+
+    /// That of a level whose first network was frozen to these input channels.
+    pub fn of_frozen(channels: usize, inputs: usize) -> Self {
+        Self { channels, ones: inputs - channels / 2 }
     }
 
     /// Channels of z1, and of z2.
@@ -89,18 +105,19 @@ impl Layout {
     }
 }
 
-/// Folds all parameters into the tensors of the table above.
+/// Folds all parameters into the tensors of the table above. `precision` is what the coupling networks are
+/// meant for; all tensors are in fp32 yet.
 ///
 /// # Errors
 /// A 1×1 convolution is singular, or a folded value does not fit fp32.
-pub(crate) fn fold(parameters: &Parameters) -> Result<Frozen, ExportError> {
+pub(crate) fn fold(parameters: &Parameters, precision: Precision) -> Result<Frozen, ExportError> {
     let architecture = parameters.architecture();
     let mut frozen = Frozen::default();
     let dims = architecture.dims() as f64;
     let mut log_prob = -dims * (f64::from(architecture.bins()).ln() + 0.5 * (2.0 * PI).ln());
     let mut before = None;
     for (level, shape) in architecture.level_shapes().into_iter().enumerate() {
-        let layout = Layout::new(architecture, shape.channels);
+        let layout = Layout::new(architecture, precision, shape.channels);
         let positions = (shape.height * shape.width) as f64;
         for step in 0..architecture.depth {
             let name = Architecture::step_name(level, step);
@@ -119,6 +136,10 @@ pub(crate) fn fold(parameters: &Parameters) -> Result<Frozen, ExportError> {
         }
         if shape.splits {
             prior::fold_split(parameters, &format!("level{level}.split"), layout, &mut frozen)?;
+        } else if layout.ones > 0 {
+            let ones = flow::append_ones(layout);
+            frozen.push(format!("level{level}.ones.weight"), &ones.weight)?;
+            frozen.push(format!("level{level}.ones.bias"), &ones.bias)?;
         }
         before = Some(layout);
     }
@@ -130,4 +151,23 @@ pub(crate) fn fold(parameters: &Parameters) -> Result<Frozen, ExportError> {
 /// exp(3·logs), the scale that `logs` stands for.
 fn scale(logs: ArrayView1<'_, f64>) -> Array1<f64> {
     logs.mapv(|logs| (LOGSCALE_FACTOR * logs).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convolutions_get_channels_that_kernels_like() {
+        let of = |precision, edge_bias| {
+            let architecture = Architecture { edge_bias, ..Default::default() };
+            [4, 8, 16, 12, 24, 48, 96, 192]
+                .map(|channels| Layout::new(&architecture, precision, channels).first())
+        };
+        assert_eq!(of(Precision::Fp32, true), [4, 5, 10, 7, 13, 28, 52, 100]);
+        assert_eq!(of(Precision::Fp32, false), [2, 4, 8, 7, 12, 24, 48, 96]);
+        assert_eq!(of(Precision::Int8, true), of(Precision::Fp32, true));
+        assert_eq!(of(Precision::Fp16, true), [8, 8, 16, 8, 16, 32, 56, 104]);
+        assert_eq!(of(Precision::Fp16, false), [8, 8, 8, 8, 16, 24, 48, 96]);
+    }
 }

@@ -1,7 +1,8 @@
 //! Builds one ONNX graph node by node, with the shape of every value.
+use crate::fold::Layout;
 use crate::frozen::{FrozenFile, FrozenTensor, Place};
 use crate::onnx::*;
-use glow_models::WEIGHTS_FILE;
+use glow_models::{Architecture, LevelShape, WEIGHTS_FILE};
 use prost::bytes::Bytes;
 use safetensors::Dtype;
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use std::collections::HashSet;
 pub(crate) const OPSET: i64 = 13;
 /// The lowest IR version that has the operator set.
 const IR_VERSION: i64 = 7;
-/// Name of the batch axis, the first of every input, output and value.
+/// Name of the batch axis, the first of every input, output and value, where its size is open.
 const BATCH: &str = "N";
 
 /// A value of the graph: its name, type, and shape behind the batch axis.
@@ -29,18 +30,24 @@ pub(super) struct Builder<'a> {
     weights: &'a FrozenFile,
     graph: GraphProto,
     initializers: HashSet<String>,
+    batch: Dimension,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(name: &str, weights: &'a FrozenFile) -> Self {
+    /// An empty graph over the frozen weights, for batches of any size or of one.
+    pub fn new(name: &str, weights: &'a FrozenFile, batch: Option<usize>) -> Self {
         let graph = GraphProto { name: name.into(), ..Default::default() };
-        Self { weights, graph, initializers: HashSet::new() }
+        let batch = match batch {
+            Some(images) => Dimension::Value(images as i64),
+            None => Dimension::Param(BATCH.into()),
+        };
+        Self { weights, graph, initializers: HashSet::new(), batch }
     }
 
     /// An input of the graph.
     pub fn input(&mut self, name: &str, data_type: DataType, shape: &[usize]) -> Value {
         let value = Value { name: name.into(), data_type, shape: shape.to_vec(), batched: true };
-        self.graph.input.push(value.info());
+        self.graph.input.push(value.info(&self.batch));
         value
     }
 
@@ -53,7 +60,7 @@ impl<'a> Builder<'a> {
         }
         self.graph.value_info.retain(|info| info.name != value.name);
         value.name = name.into();
-        self.graph.output.push(value.info());
+        self.graph.output.push(value.info(&self.batch));
         value
     }
 
@@ -208,6 +215,16 @@ impl<'a> Builder<'a> {
         self.node(op, name, inputs, vec![], first.data_type, first.shape.clone())
     }
 
+    /// The sum of several values, two at a time: `Sum` of more is an operator that not every provider has.
+    pub fn sum(&mut self, name: &str, first: &Value, others: &[Operand]) -> Value {
+        let mut sum = first.clone();
+        for (i, other) in others.iter().enumerate() {
+            let name = if i + 1 == others.len() { name.to_string() } else { format!("{name}/{i}") };
+            sum = self.elementwise("Add", &name, &sum, std::slice::from_ref(other));
+        }
+        sum
+    }
+
     pub fn cast(&mut self, name: &str, input: &Value, to: DataType) -> Value {
         let attributes = vec![int("to", i32::from(to) as i64)];
         self.node("Cast", name, vec![input.into()], attributes, to, input.shape.clone())
@@ -234,15 +251,6 @@ impl<'a> Builder<'a> {
         self.node("Concat", name, inputs, vec![int("axis", 1)], parts[0].data_type, shape)
     }
 
-    /// Appends channels of ones.
-    pub fn append_ones(&mut self, name: &str, input: &Value, count: usize) -> Value {
-        let pads = self.integers(&[0, 0, 0, 0, 0, count, 0, 0]);
-        let inputs = vec![input.into(), pads, self.scalar(1.0)];
-        let mut shape = input.shape.clone();
-        shape[0] += count;
-        self.node("Pad", name, inputs, vec![string("mode", "constant")], input.data_type, shape)
-    }
-
     /// Channels first to channels last, or back.
     pub fn transpose(&mut self, name: &str, input: &Value, order: [usize; 4]) -> Value {
         let shape = order[1..].iter().map(|&axis| input.shape[axis - 1]).collect();
@@ -257,16 +265,17 @@ impl<'a> Builder<'a> {
         self.node("DepthToSpace", name, vec![input.into()], attributes, input.data_type, shape)
     }
 
-    /// `ReduceSum` or `ReduceSumSquare` over everything but the batch.
-    pub fn reduce(&mut self, op: &str, name: &str, input: &Value) -> Value {
-        let mut inputs: Vec<Operand> = vec![input.into()];
-        let mut attributes = vec![int("keepdims", 0)];
-        // In operator set 13 the axes are an input of one and an attribute of the other.
-        match op {
-            "ReduceSum" => inputs.push(self.integers(&[1, 2, 3])),
-            _ => attributes.push(ints("axes", &[1, 2, 3])),
-        }
-        self.node(op, name, inputs, attributes, input.data_type, vec![])
+    /// The sum over everything but the batch.
+    pub fn reduce_sum(&mut self, name: &str, input: &Value) -> Value {
+        let inputs = vec![input.into(), self.integers(&[1, 2, 3])];
+        self.node("ReduceSum", name, inputs, vec![int("keepdims", 0)], input.data_type, vec![])
+    }
+
+    /// The layout of a level's channels, by its first network's inputs.
+    pub fn layout(&self, level: usize, shape: &LevelShape) -> Layout {
+        let network = Architecture::step_name(level, 0);
+        let inputs = self.frozen(&format!("{network}.coupling.conv1.weight")).shape[1];
+        Layout::of_frozen(shape.channels, inputs)
     }
 
     /// The row of a frozen table for each label.
@@ -298,7 +307,7 @@ impl<'a> Builder<'a> {
         attribute: Vec<AttributeProto>,
         outputs: &[Value],
     ) {
-        self.graph.value_info.extend(outputs.iter().map(Value::info));
+        self.graph.value_info.extend(outputs.iter().map(|value| value.info(&self.batch)));
         self.graph.node.push(NodeProto {
             input: inputs.into_iter().map(|operand| operand.0).collect(),
             output: outputs.iter().map(|value| value.name.clone()).collect(),
@@ -336,12 +345,11 @@ impl From<&Value> for Operand {
 }
 
 impl Value {
-    fn info(&self) -> ValueInfoProto {
-        let batch = Dimension::Param(BATCH.into());
+    fn info(&self, batch: &Dimension) -> ValueInfoProto {
         let sizes = self.shape.iter().map(|&size| Dimension::Value(size as i64));
         let dim = self
             .batched
-            .then_some(batch)
+            .then(|| batch.clone())
             .into_iter()
             .chain(sizes)
             .map(|value| DimensionProto { value: Some(value) })

@@ -12,7 +12,7 @@ const DOC: &str = "Glow, decoding: the latents eps (standard normal to sample) t
 /// Builds the graph `eps_0` … `eps_{L-1}` (, `label`) → `image`, `x`.
 pub(crate) fn decoder(manifest: &Manifest, weights: &FrozenFile) -> ModelProto {
     let architecture = &manifest.architecture;
-    let mut graph = Builder::new("decoder", weights);
+    let mut graph = Builder::new("decoder", weights, manifest.batch);
     let eps: Vec<Value> = architecture
         .latent_shapes()
         .iter()
@@ -24,7 +24,7 @@ pub(crate) fn decoder(manifest: &Manifest, weights: &FrozenFile) -> ModelProto {
     let labels = label(&mut graph, architecture);
     let mut x: Option<Value> = None;
     for (level, shape) in architecture.level_shapes().iter().enumerate().rev() {
-        let layout = Layout::new(architecture, shape.channels);
+        let layout = graph.layout(level, shape);
         let (mut z1, mut z2) = match x.take() {
             Some(z1) => {
                 let (mean, logs) = split_prior(&mut graph, level, &z1, layout);
@@ -39,7 +39,7 @@ pub(crate) fn decoder(manifest: &Manifest, weights: &FrozenFile) -> ModelProto {
                 let scale_and_mean = [("Mul", "scale"), ("Add", "mean")];
                 let z = top_prior(&mut graph, eps[level].clone(), labels.as_ref(), scale_and_mean);
                 let (z1, z2) = graph.split("top/split", &z, layout.half());
-                let z1 = if layout.ones > 0 { graph.append_ones("top/ones", &z1, layout.ones) } else { z1 };
+                let z1 = if layout.ones > 0 { graph.conv(&format!("level{level}.ones"), &z1) } else { z1 };
                 (z1, z2)
             }
         };
@@ -86,7 +86,7 @@ fn uncouple(
             vec![(&grown).into(), (&shift).into()]
         }
     };
-    graph.elementwise("Sum", &format!("{path}/sum"), z2, &terms)
+    graph.sum(&format!("{path}/sum"), z2, &terms)
 }
 
 /// x, channels last, and clip(floor((x + 0.5)·2^n_bits)·2^(8−n_bits), 0, 255).

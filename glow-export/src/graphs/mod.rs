@@ -1,6 +1,7 @@
 //! The two graphs over the frozen weights, and what they share.
 //!
-//! The batch axis N is the only dynamic one; no node computes a shape.
+//! The batch axis N is the only dynamic one, unless it is fixed too; no node computes a shape. Operators are those
+//! that every provider has, where there is a choice: `docs/operators.md` lists them.
 mod builder;
 mod decoder;
 mod encoder;

@@ -14,10 +14,11 @@
 //! The answer's channels differ too much in range to share a scale (on CIFAR-10 that costs 0.15
 //! bits/dim, scales of their own 0.005). But the output of an integer convolution has one scale for all
 //! channels; it is 1, and 1/`output_scale` is in the weights' scales.
+use super::convolution::convolve;
 use super::steps::{Steps, round_weights};
 use crate::ExportError;
 use crate::frozen::{Frozen, Tensor};
-use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix4, s};
+use ndarray::{Array1, Array3, Array4, Axis, Ix4, s};
 use safetensors::Dtype;
 
 /// Positions of a network's maps that are looked at, in squares from as many maps as possible.
@@ -216,27 +217,4 @@ fn squares(maps: &[Array3<f32>], ones: usize, positions: usize, part: usize) -> 
         square.slice_mut(s![..channels, .., ..]).assign(&map);
     }
     squares
-}
-
-/// 3×3 with zero padding, or 1×1, as a matrix product with the unrolled input.
-fn convolve(weight: &Array4<f32>, x: &Array4<f32>) -> Array4<f32> {
-    let (outputs, inputs, kernel, _) = weight.dim();
-    let (_, n, height, width) = x.dim();
-    let taps = kernel * kernel;
-    let mut unrolled = Array2::zeros((inputs * taps, n * height * width));
-    for (row, mut line) in unrolled.outer_iter_mut().enumerate() {
-        let (input, tap) = (row / taps, row % taps);
-        // Where the kernel's tap meets the map: output y reads row y + dy.
-        let shift = |offset: usize, size: usize| {
-            let offset = offset as isize - (kernel / 2) as isize;
-            let from = (-offset).max(0) as usize;
-            let to = (size as isize - offset.max(0)).max(from as isize) as usize;
-            (from..to, (from as isize + offset) as usize..(to as isize + offset) as usize)
-        };
-        let ((to_y, from_y), (to_x, from_x)) = (shift(tap / kernel, height), shift(tap % kernel, width));
-        let mut line = line.view_mut().into_shape_with_order((n, height, width)).expect("as many numbers");
-        line.slice_mut(s![.., to_y, to_x]).assign(&x.slice(s![input, .., from_y, from_x]));
-    }
-    let weight = weight.to_shape((outputs, inputs * taps)).expect("as many weights");
-    weight.dot(&unrolled).into_shape_with_order((outputs, n, height, width)).expect("as many numbers")
 }

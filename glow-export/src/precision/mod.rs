@@ -1,10 +1,13 @@
 //! The number format of the coupling networks. Folding leaves them in fp32; here they become half
 //! precision, or 8-bit integers calibrated on images. All other tensors stay as they are.
 mod calibration;
+mod convolution;
+mod emulation;
 mod int8;
 mod steps;
 
 pub(crate) use calibration::CouplingInputs;
+pub(crate) use emulation::{Emulation, LayerError};
 
 use crate::ExportError;
 use crate::frozen::{Frozen, Tensor};

@@ -50,10 +50,15 @@ impl Steps {
         Self { scale, zero_point: (-lowest / scale).round() as u8 }
     }
 
+    /// Which step a value is rounded to, counted from the zero point, as QuantizeLinear does it.
+    pub fn step(self, value: f32) -> f32 {
+        let zero = f32::from(self.zero_point);
+        ((value / self.scale).round_ties_even() + zero).clamp(0.0, 255.0) - zero
+    }
+
     /// The value that another is rounded to, as QuantizeLinear and DequantizeLinear do it.
     pub fn round(self, value: f32) -> f32 {
-        let zero = f32::from(self.zero_point);
-        (((value / self.scale).round_ties_even() + zero).clamp(0.0, 255.0) - zero) * self.scale
+        self.step(value) * self.scale
     }
 }
 

@@ -20,8 +20,9 @@ pub struct Reference {
     mixings: Vec<Vec<Mixing>>,
 }
 
-/// Is shown each step's name and z1.
-type Observer<'a> = dyn FnMut(&str, ArrayView3<'_, f64>) + 'a;
+/// Evaluates a step's coupling network: the step's name and z1 \[C/2, h, w\] to the network's output
+/// \[C/2 or C, h, w\], as [`Reference::network`] does exactly. Others stand in to watch, or to round.
+pub(crate) type Networks<'a> = dyn FnMut(&str, ArrayView3<'_, f64>) -> Array3<f64> + 'a;
 
 /// What [`Reference::encode`] gives.
 #[derive(Debug, Clone)]
@@ -84,15 +85,15 @@ impl Reference {
     /// If `x` has another shape than the model, or a conditional model gets no label or one that it
     /// has no class for.
     pub fn encode(&self, x: ArrayView3<'_, f64>, label: Option<usize>) -> ReferenceEncoding {
-        self.encode_seen(x, label, &mut |_, _| ())
+        self.encode_through(x, label, &mut |step, z1| self.network(step, z1))
     }
 
-    /// The same, with each step's name and z1 shown to `see`.
-    pub(crate) fn encode_seen(
+    /// The same with other coupling networks.
+    pub(crate) fn encode_through(
         &self,
         x: ArrayView3<'_, f64>,
         label: Option<usize>,
-        see: &mut Observer<'_>,
+        networks: &mut Networks<'_>,
     ) -> ReferenceEncoding {
         let architecture = self.architecture();
         let (mut x, mut log_det, mut eps) = (x.to_owned(), 0.0, Vec::new());
@@ -106,8 +107,7 @@ impl Reference {
                 x = mixing.encode(&x);
                 log_det += positions * (logs.sum() + mixing.log_det);
                 let (z1, mut z2) = halves(&x);
-                see(&name, z1.view());
-                let (shift, log_scale) = self.coupling(&name, z1.view());
+                let (shift, log_scale) = self.coupling(networks(&name, z1.view()));
                 z2 = (z2 + shift) * log_scale.exp();
                 log_det += log_scale.sum();
                 x = join(&z1, &z2);
@@ -137,15 +137,15 @@ impl Reference {
     /// If `eps` has another shape than the model's latents, or the label is as in
     /// [`Reference::encode`].
     pub fn decode(&self, eps: &[Array3<f64>], label: Option<usize>) -> Array3<f64> {
-        self.decode_seen(eps, label, &mut |_, _| ())
+        self.decode_through(eps, label, &mut |step, z1| self.network(step, z1))
     }
 
-    /// The same, with each step's name and z1 shown to `see`.
-    pub(crate) fn decode_seen(
+    /// The same with other coupling networks.
+    pub(crate) fn decode_through(
         &self,
         eps: &[Array3<f64>],
         label: Option<usize>,
-        see: &mut Observer<'_>,
+        networks: &mut Networks<'_>,
     ) -> Array3<f64> {
         let levels = self.architecture().level_shapes();
         assert_eq!(eps.len(), levels.len(), "one latent a level");
@@ -161,8 +161,7 @@ impl Reference {
             for (step, mixing) in self.mixings[level].iter().enumerate().rev() {
                 let name = Architecture::step_name(level, step);
                 let (z1, mut z2) = halves(&x);
-                see(&name, z1.view());
-                let (shift, log_scale) = self.coupling(&name, z1.view());
+                let (shift, log_scale) = self.coupling(networks(&name, z1.view()));
                 z2 = z2 * log_scale.mapv(|log_scale| (-log_scale).exp()) - shift;
                 x = mixing.decode(&join(&z1, &z2));
                 let (bias, logs) = self.actnorm(&name);
@@ -179,9 +178,14 @@ impl Reference {
         (vector("bias"), 3.0 * vector("logs"))
     }
 
-    /// Shift and log scale that a step's network gives for z1; the log scale of an additive one is 0.
-    fn coupling(&self, step: &str, z1: ArrayView3<'_, f64>) -> (Array3<f64>, Array3<f64>) {
-        let h = network::coupling(&self.parameters, &format!("{step}.coupling"), z1);
+    /// A step's coupling network of z1: the shift, or of an affine coupling the shift in the even channels
+    /// and the raw scale in the odd ones.
+    pub(crate) fn network(&self, step: &str, z1: ArrayView3<'_, f64>) -> Array3<f64> {
+        network::coupling(&self.parameters, &format!("{step}.coupling"), z1)
+    }
+
+    /// Shift and log scale that a network's output means; the log scale of an additive coupling is 0.
+    fn coupling(&self, h: Array3<f64>) -> (Array3<f64>, Array3<f64>) {
         match self.architecture().coupling {
             Coupling::Additive => {
                 let log_scale = Array3::zeros(h.dim());

@@ -3,16 +3,20 @@ use std::fmt;
 
 /// One quantity that was compared.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Check {
     /// What was compared, with its unit.
     pub quantity: &'static str,
+    /// Where the difference is largest, if that is known: a step of flow.
+    pub place: Option<String>,
     /// The largest difference.
     pub difference: f64,
     /// The largest difference allowed.
     pub tolerance: f64,
-    /// Whether this is about what comes back from encoding and decoding an image, which
-    /// [`ExportOptions::allow_inexact`](crate::ExportOptions::allow_inexact) lets pass.
-    pub round_trip: bool,
+    /// Whether this is about what the number format costs, or what comes back from encoding and decoding an
+    /// image, which [`ExportOptions::allow_inexact`](crate::ExportOptions::allow_inexact) lets pass. The others
+    /// say that the bundle computes something else than the checkpoint.
+    pub cost: bool,
 }
 
 impl Check {
@@ -31,16 +35,23 @@ pub struct Verification {
 
 impl Verification {
     pub(super) fn add(&mut self, quantity: &'static str, difference: f64, tolerance: f64) {
-        self.checks.push(Check { quantity, difference, tolerance, round_trip: false });
+        self.checks.push(Check { quantity, place: None, difference, tolerance, cost: false });
     }
 
-    pub(super) fn add_round_trip(&mut self, quantity: &'static str, difference: f64, tolerance: f64) {
-        self.checks.push(Check { quantity, difference, tolerance, round_trip: true });
+    pub(super) fn add_cost(&mut self, quantity: &'static str, difference: f64, tolerance: f64) {
+        self.checks.push(Check { quantity, place: None, difference, tolerance, cost: true });
     }
 
-    /// Whether whatever is over its tolerance is about the round trip.
-    pub(super) fn holds_but_for_the_round_trip(&self) -> bool {
-        self.checks.iter().all(|check| check.round_trip || check.holds())
+    /// Says where the difference just added is largest.
+    pub(super) fn note_last(&mut self, place: &str) {
+        if let Some(check) = self.checks.last_mut() {
+            check.place = Some(place.into());
+        }
+    }
+
+    /// Whether whatever is over its tolerance is about cost.
+    pub(super) fn holds_but_for_cost(&self) -> bool {
+        self.checks.iter().all(|check| check.cost || check.holds())
     }
 
     /// Whether all differences are within their tolerances.
@@ -51,11 +62,14 @@ impl Verification {
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:34} {:>19} {:>10}", "quantity", "largest difference", "tolerance")?;
+        write!(f, "{:57} {:>19} {:>10}", "quantity", "largest difference", "tolerance")?;
         for check in &self.checks {
             let mark = if check.holds() { '✓' } else { '✗' };
             let (difference, tolerance) = (number(check.difference), number(check.tolerance));
-            write!(f, "\n{:34} {difference:>19} {tolerance:>10} {mark}", check.quantity)?;
+            write!(f, "\n{:57} {difference:>19} {tolerance:>10} {mark}", check.quantity)?;
+            if let Some(place) = &check.place {
+                write!(f, " {place}")?;
+            }
         }
         Ok(())
     }

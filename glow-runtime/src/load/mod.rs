@@ -95,6 +95,7 @@ impl Loading<'_> {
             prepacking: precision != Precision::Int8,
             map: self.options.map_weights,
             trim: self.options.trim_memory,
+            batch: self.bundle.manifest().batch,
             device: device::of(&providers),
             providers,
         };
@@ -264,7 +265,8 @@ impl Loading<'_> {
         Ok(Glow {
             encoder,
             decoder,
-            chunk: self.options.chunk(architecture, &options.providers),
+            // Graphs of a fixed batch size run just that many images.
+            chunk: options.batch.unwrap_or_else(|| self.options.chunk(architecture, &options.providers)),
             session_options: options.clone(),
             times: *times,
             passed_over: Vec::new(),

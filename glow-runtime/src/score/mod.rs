@@ -10,6 +10,7 @@ use ndarray::ArrayView4;
 
 /// The likelihood of one image, over several draws of the dequantization noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Score {
     /// log p in nats, the mean over the draws.
     pub log_prob: f64,
@@ -18,6 +19,10 @@ pub struct Score {
     pub standard_error: Option<f64>,
     /// `log_prob` in bits/dim: −log_prob / (ln 2 · H·W·C).
     pub bits_per_dim: f64,
+    /// Whether the bundle's number format can be relied upon for such an image: an 8-bit bundle clips what is far from
+    /// the images that it was calibrated on, and its manifest says from which score on
+    /// ([`Numerics::reliable_bits_per_dim`](crate::Numerics::reliable_bits_per_dim)). Always true in fp32 and fp16.
+    pub reliable: bool,
 }
 
 impl Glow {
@@ -101,7 +106,13 @@ impl Tally {
 
     fn all(tallies: &[Self], glow: &Glow) -> Vec<Score> {
         let bits_per_dim = |nats| glow.architecture().bits_per_dim(nats);
-        tallies.iter().map(|tally| tally.score(bits_per_dim)).collect()
+        let numerics = glow.manifest().numerics.as_ref();
+        let score = |tally: &Self| {
+            let mut score = tally.score(bits_per_dim);
+            score.reliable = numerics.is_none_or(|numerics| numerics.is_reliable(score.bits_per_dim));
+            score
+        };
+        tallies.iter().map(score).collect()
     }
 
     fn add(&mut self, nats: f64) {
@@ -117,6 +128,7 @@ impl Tally {
             log_prob: self.mean,
             standard_error: variance.map(|variance| (variance / self.draws).sqrt()),
             bits_per_dim: bits_per_dim(self.mean),
+            reliable: true,
         }
     }
 }

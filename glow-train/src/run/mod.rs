@@ -14,18 +14,21 @@ mod sample;
 mod together;
 mod validate;
 
+pub use clock::TimeSpent;
 pub(crate) use folder::host;
 pub use folder::{LockedFolder, RunFolder};
 
+use crate::cost::{self, si};
 use crate::distributed::{Team, describe_data};
 use crate::error::TrainError;
 use crate::evaluate::Score;
 use crate::metrics::Metrics;
 use crate::trainer::{Trainer, check_architecture};
-use clock::Interval;
+use clock::{Interval, Task};
 use glow_data::{Batch, ImageShape, Loader, LoaderOptions, OpenOptions, Opened, Part, Splits};
 use glow_models::{
-    Checkpoint, CheckpointMeta, Config, Interval as Every, Pretrained, keep_checkpoint, write_atomically,
+    Checkpoint, CheckpointMeta, Config, Interval as Every, Memory, Pretrained, keep_checkpoint,
+    write_atomically,
 };
 use journal::Journal;
 use std::path::Path;
@@ -51,6 +54,8 @@ pub struct Outcome {
     pub skipped_steps: u64,
     /// Images of the data set that could not be used.
     pub skipped_images: usize,
+    /// Where this process's time went.
+    pub spent: TimeSpent,
 }
 
 /// Opens the data set of a configuration, and checks its classes against the model's, whose names are
@@ -243,6 +248,9 @@ struct Run {
     last: Option<Batch>,
     /// Step of the last sample grids.
     sampled: Option<u64>,
+    spent: TimeSpent,
+    /// Whether it was said how long the run will take.
+    foretold: bool,
 }
 
 impl Run {
@@ -268,6 +276,8 @@ impl Run {
             saved: None,
             last: None,
             sampled: None,
+            spent: TimeSpent::default(),
+            foretold: false,
         })
     }
 
@@ -324,6 +334,7 @@ impl Run {
             best_bits_per_dim: self.trainer.best_bits_per_dim(),
             skipped_steps: self.trainer.skipped(),
             skipped_images: self.splits.skipped.count(),
+            spent: self.spent,
         })
     }
 
@@ -349,6 +360,19 @@ impl Run {
                 pixels => format!("shifted at random by up to {pixels} pixels"),
             },
         ));
+        self.journal.note(&format!(
+            "a step: {} · memory: {} for the model and its optimiser, about {} a step ({})",
+            si(cost::step_flops(model, training.memory, batch_size) as f64, "FLOP"),
+            si(cost::resident_bytes(model) as f64, "B"),
+            si(cost::step_bytes(model, training.memory, training.precision, batch_size) as f64, "B"),
+            match training.memory {
+                Memory::Reversible => "--memory reversible".to_string(),
+                _ => {
+                    let least = cost::step_bytes(model, Memory::Reversible, training.precision, batch_size);
+                    format!("{} with --memory reversible", si(least as f64, "B"))
+                }
+            },
+        ));
         if !self.trainer.actnorm_initialised() {
             if self.team.leads() {
                 let model = &self.trainer.config().model;
@@ -358,7 +382,9 @@ impl Run {
                     LoaderOptions { batch_size, prefetch: 1, threads: 1, part, ..self.loader_options()? };
                 let mut first = Loader::new(self.splits.train.clone(), &first)?;
                 let batch = first.next().expect("the stream of batches does not end")?;
+                let started = Instant::now();
                 self.trainer.initialise_actnorm(&batch)?;
+                self.pause(Task::Initialisation, started);
             }
             self.trainer.share_parameters()?;
         }
@@ -415,6 +441,7 @@ impl Run {
         let images = self.loader_options()?.batch_size;
         let (started, earlier) = (Instant::now(), self.trainer.minutes());
         let mut out_of_time = earlier >= total_minutes;
+        let others = self.other_tasks();
         while self.trainer.step_count() < total && !out_of_time {
             let [stopped] = self.team.any([stop.load(Ordering::Relaxed)], "agreeing to go on")?;
             if stopped {
@@ -445,6 +472,8 @@ impl Run {
                 self.sample(stop)?;
             }
             out_of_time = minutes - earlier >= limit || minutes >= total_minutes;
+            self.spent.data = loader.waited();
+            self.spent.steps = started.elapsed().saturating_sub(self.other_tasks() - others);
         }
         Ok(out_of_time)
     }
@@ -453,7 +482,8 @@ impl Run {
     fn rescue(&mut self, error: &TrainError) {
         // Where a file cannot be written another cannot either; and a state in which twenty steps failed is
         // no better to go on from than the checkpoint before it.
-        if matches!(error, TrainError::Write { .. } | TrainError::Diverged { .. }) {
+        if matches!(error, TrainError::Write { .. } | TrainError::Diverged { .. } | TrainError::Drift { .. })
+        {
             return;
         }
         let step = self.trainer.step_count();
@@ -467,6 +497,34 @@ impl Run {
             }
             Err(error) => self.journal.note(&format!("warning: {:#}", anyhow::Error::from(error))),
         }
+    }
+
+    /// Notes what was done since `started`, which is no training.
+    fn pause(&mut self, task: Task, started: Instant) {
+        self.spent.add(task, started.elapsed());
+        self.interval.pause(started.elapsed());
+    }
+
+    /// The time spent on other things than steps.
+    fn other_tasks(&self) -> Duration {
+        self.spent.total() - self.spent.steps
+    }
+
+    /// Says, once, how long the run will take at the rate of its first steps.
+    fn foretell(&mut self, images_per_s: f64) {
+        let Some(total) = self.trainer.plan().total_steps() else { return };
+        if std::mem::replace(&mut self.foretold, true) {
+            return;
+        }
+        let Config { training, model, .. } = self.trainer.config();
+        let images = training.images_per_step(model.height, model.width);
+        let left = total.saturating_sub(self.trainer.step_count());
+        let flops = cost::step_flops(model, training.memory, images) as f64 / images as f64;
+        self.journal.note(&format!(
+            "{images_per_s:.1} images/s, {} · {left} steps left: {} besides validation, samples and checkpoints",
+            si(images_per_s * flops, "FLOP/s"),
+            cost::time(left as f64 * images as f64 / images_per_s),
+        ));
     }
 
     fn line(&self, split: &'static str) -> Metrics {
@@ -495,6 +553,7 @@ impl Run {
             clipped_steps: taken.then_some(report.clipped),
             images_per_s: Some(images_per_s),
             data_wait: Some(waited.saturating_sub(self.interval.waited).as_secs_f64() / seconds),
+            reversible_drift: report.reversible_drift,
             skipped_steps: Some(report.skipped),
             ..self.line("train")
         };
@@ -506,6 +565,7 @@ impl Run {
         let figures = format!("{bits_per_dim} · {images_per_s:.1} images/s");
         self.journal.progress().figures(line.step, &figures);
         self.interval = Interval::new(waited);
+        self.foretell(images_per_s);
         Ok(())
     }
 
@@ -521,7 +581,7 @@ impl Run {
         let [unsound] = self.team.any([!self.is_sound()?], "agreeing on a checkpoint")?;
         self.write(!unsound)?;
         self.saved = Some(now);
-        self.interval.pause(started.elapsed());
+        self.pause(Task::Checkpoints, started);
         Ok(())
     }
 

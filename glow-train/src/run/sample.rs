@@ -1,5 +1,6 @@
 //! Sample grids.
 use super::Run;
+use super::clock::Task;
 use crate::error::TrainError;
 use crate::metrics::Metrics;
 use crate::sample::{Draw, sample};
@@ -56,7 +57,7 @@ impl Run {
             self.journal.record(&line);
         }
         self.sampled = Some(step);
-        self.interval.pause(started.elapsed());
+        self.pause(Task::Samples, started);
         Ok(())
     }
 }

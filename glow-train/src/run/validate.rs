@@ -1,5 +1,6 @@
 //! Validation, and the best checkpoint.
 use super::Run;
+use super::clock::Task;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, Score, evaluate};
 use crate::metrics::Metrics;
@@ -51,7 +52,7 @@ impl Run {
             ));
             self.validated = Some((step, score));
         }
-        self.interval.pause(started.elapsed());
+        self.pause(Task::Validation, started);
         Ok(score)
     }
 

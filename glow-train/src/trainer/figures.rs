@@ -16,6 +16,8 @@ pub struct Report {
     pub gradient_norm: f64,
     /// Share of the steps whose gradient was clipped.
     pub clipped: f64,
+    /// With reversible training, the largest |recomputed − given| of a number of x.
+    pub reversible_drift: Option<f64>,
     /// Steps so far, in this process, that were not taken because loss or gradient were not finite.
     pub skipped: u64,
 }
@@ -38,11 +40,13 @@ pub(super) struct Sums {
     figures: Tensor,
     /// Steps not taken, and how many of them are the last in a row.
     skipped: Tensor,
+    /// The largest drift of reversible training.
+    drift: Option<Tensor>,
 }
 
 impl Sums {
     pub(super) fn new(levels: usize, device: Device) -> Self {
-        Self { figures: zeros(5 + levels, device), skipped: zeros(2, device) }
+        Self { figures: zeros(5 + levels, device), skipped: zeros(2, device), drift: None }
     }
 
     /// Adds a step that is taken if `finite`, a truth value on the device, says so.
@@ -55,6 +59,14 @@ impl Sums {
         let missed = finite.logical_not().to_kind(Kind::Double);
         let in_a_row = (self.skipped.get(1) + 1.0) * &missed;
         self.skipped = Tensor::stack(&[self.skipped.get(0) + &missed, in_a_row], 0);
+    }
+
+    /// Adds the drift of a reversible step.
+    pub(super) fn add_drift(&mut self, drift: &Tensor) {
+        self.drift = Some(match &self.drift {
+            Some(most) => most.maximum(drift),
+            None => drift.shallow_clone(),
+        });
     }
 
     /// Steps not taken so far. Waits for the device.
@@ -82,6 +94,7 @@ impl Sums {
             label_bits: (classes > 0).then(|| mean(4)),
             gradient_norm: mean(2),
             clipped: mean(3),
+            reversible_drift: self.drift.take().map(|drift| drift.double_value(&[])),
             skipped: self.skipped(),
         }
     }

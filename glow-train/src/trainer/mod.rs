@@ -10,14 +10,14 @@ pub use figures::Report;
 use crate::distributed::Team;
 use crate::error::TrainError;
 use crate::evaluate;
-use crate::flow::{Encoded, Glow, Gradients, LossWeights, Parameters};
+use crate::flow::{Differentiated, Glow, Gradients, LossWeights, Parameters};
 use crate::input::Inputs;
 use crate::optimizer::{Gradient, Optimizer, Rates};
 use crate::torch;
 use figures::{StepFigures, Sums};
 use glow_data::Batch;
 use glow_models::random::Purpose;
-use glow_models::{Config, GradientSums, Plan, Training, Weights};
+use glow_models::{Config, GradientSums, Memory, NetworkPrecision, Plan, Training, Weights};
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
@@ -25,6 +25,10 @@ const SUMMING: &str = "adding up the gradients";
 
 /// Steps without a finite gradient, in a row, after which training stops.
 pub const MAX_SKIPPED_IN_A_ROW: u64 = 20;
+
+/// The most by which reversible training may miss a number of x when it recomputes the images: half a step of
+/// 8-bit pixels. A step that misses by more is not taken, as its gradients would be of other activations.
+pub const MAX_DRIFT: f64 = 1.0 / 512.0;
 
 /// A model in training.
 #[derive(Debug)]
@@ -76,19 +80,22 @@ impl Trainer {
         parameters: Parameters,
         averages: Parameters,
     ) -> Result<Self, TrainError> {
+        let Training { memory, precision, .. } = config.training;
+        if memory == Memory::Reversible && precision == NetworkPrecision::Tf32 {
+            return Err(TrainError::ReversibleTf32);
+        }
         let plan = Plan::new(&config, train_images)?;
         parameters.require_grad();
         let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
         let sums = Sums::new(config.model.levels, device);
         let optimizer = Optimizer::new(&config.training, Rates::from(&plan), &parameters, &averages);
         let inputs = Inputs { model: config.model.clone(), device, seed: config.training.seed };
-        let gradients = Gradients::zeros(&parameters);
         Ok(Self {
             config,
             inputs,
+            gradients: Gradients::zeros(&parameters),
             parameters,
             averages,
-            gradients,
             glow,
             optimizer,
             train_images,
@@ -191,10 +198,11 @@ impl Trainer {
 
     /// One step of optimisation on a batch: the mean of its bits/dim, plus weight_y times the
     /// classifier's bits where the model has classes. What it did is told by [`Trainer::report`]; where
-    /// loss or gradient are not finite, the parameters stay as they are.
+    /// loss or gradient are not finite, or reversible training drifts by more than [`MAX_DRIFT`], the
+    /// parameters stay as they are.
     ///
     /// # Errors
-    /// Loss or gradient were not finite for [`MAX_SKIPPED_IN_A_ROW`] steps in a row. On CUDA, where looking
+    /// [`MAX_SKIPPED_IN_A_ROW`] steps in a row were not taken. On CUDA, where looking
     /// means waiting, that is noticed at a multiple of so many steps. Or the batch is not one for this model,
     /// or libtorch refuses: memory ran out, above all.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
@@ -226,7 +234,7 @@ impl Trainer {
             let (labels_of_x, gradients) = (labels.as_ref(), &mut self.gradients);
             let of_loss =
                 self.glow.gradient_by_sections(&x, labels_of_x, weights, memory, gradients, &mut begin)?;
-            Ok::<_, TrainError>((Some((x, labels)), sums(&of_loss.encoded)))
+            Ok::<_, TrainError>((Some((x, labels)), sums(&of_loss, &team)))
         })??;
         for section in begun {
             self.team.finish(section?)?;
@@ -252,7 +260,12 @@ impl Trainer {
         let bits_per_dim = sums.get(0) * bits;
         let label_bits = sums.get(1) / images as f64;
         let norm = gradient.norm.to_kind(Kind::Double);
-        let finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+        let reversible = self.config.training.memory == Memory::Reversible;
+        let drift = reversible.then(|| sums.narrow(0, 2 + levels, self.team.size() as i64).max());
+        let mut finite = (&norm + &bits_per_dim + &label_bits).isfinite();
+        if let Some(drift) = &drift {
+            finite = finite.logical_and(&drift.le(MAX_DRIFT));
+        }
         let unclipped = match self.config.training.clip_grad_norm {
             None => norm.ones_like(),
             Some(limit) => (limit / &norm).clamp_max(1.0),
@@ -266,12 +279,21 @@ impl Trainer {
             level_bits_per_dim: (0..levels).map(|level| sums.get(2 + level) * bits).collect(),
         };
         self.sums.add(figures, &finite);
+        if let Some(drift) = &drift {
+            self.sums.add_drift(drift);
+        }
         let lr = self.plan.lr(self.step);
         self.step += 1;
         self.images_seen += images as u64;
         let look = !self.device().is_cuda() || self.step.is_multiple_of(MAX_SKIPPED_IN_A_ROW);
         let in_a_row = if look { self.sums.skipped_in_a_row() } else { 0 };
         if in_a_row >= MAX_SKIPPED_IN_A_ROW {
+            if let Some(drift) = drift.map(|drift| drift.double_value(&[]))
+                && drift.is_finite()
+                && drift > MAX_DRIFT
+            {
+                return Err(TrainError::Drift { step: self.step, drift });
+            }
             let layer = inputs.and_then(|(x, labels)| self.glow.first_not_finite(x, labels.as_ref()));
             let layer = layer.unwrap_or_else(|| {
                 let parameter = self.optimizer.first_not_finite(&gradient);
@@ -285,7 +307,8 @@ impl Trainer {
 
     /// What [`sums`] gives for no images.
     fn no_sums(&self) -> Tensor {
-        Tensor::zeros([2 + self.config.model.levels as i64], (Kind::Double, self.device()))
+        let numbers = 2 + self.config.model.levels + self.team.size();
+        Tensor::zeros([numbers as i64], (Kind::Double, self.device()))
     }
 
     /// Means over the steps since the last call. Waits for the device.
@@ -327,12 +350,18 @@ impl Trainer {
     }
 }
 
-/// Sums over the images: log p, −log₂ p(label), and what each level adds to log p; in double.
-fn sums(encoded: &Encoded) -> Tensor {
+/// Sums over the images: log p, −log₂ p(label), and what each level adds to log p; then a number for each
+/// process, which is 0 but for this one's: the drift of reversible training. In double.
+fn sums(Differentiated { encoded, drift, .. }: &Differentiated, team: &Team) -> Tensor {
     let sum = |t: &Tensor| t.sum(Kind::Double);
     let log_prob = sum(&encoded.log_prob);
-    let label_bits = encoded.label_bits.as_ref().map_or_else(|| log_prob.zeros_like(), sum);
+    let zero = log_prob.zeros_like();
+    let label_bits = encoded.label_bits.as_ref().map_or_else(|| zero.shallow_clone(), sum);
     let mut sums = vec![log_prob, label_bits];
     sums.extend(encoded.level_log_prob.iter().map(sum));
+    sums.extend((0..team.size()).map(|rank| match drift {
+        Some(drift) if rank == team.rank() => drift.to_kind(Kind::Double),
+        _ => zero.shallow_clone(),
+    }));
     Tensor::stack(&sums, 0)
 }

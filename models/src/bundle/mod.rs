@@ -1,9 +1,11 @@
 //! A frozen bundle: `model.json` and the files that it lists, checked before they are used.
 mod bytes;
 mod graph;
+mod numerics;
 
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
+pub use numerics::{LargestActivation, Numerics};
 
 use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
@@ -107,8 +109,14 @@ pub struct Manifest {
     pub precision: Precision,
     /// ONNX operator set of the graphs.
     pub opset: i64,
+    /// The only batch size that the graphs take; `None`, as a rule, where they take any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// What is done to an image before it is brought to the model's size, as in training.
     #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
     pub preprocessing: Preprocessing,
@@ -198,7 +206,9 @@ impl Manifest {
             architecture,
             precision,
             opset,
+            batch: None,
             provenance,
+            numerics: None,
             preprocessing: Preprocessing::default(),
             class_names: Vec::new(),
             files: BTreeMap::new(),
@@ -244,6 +254,9 @@ impl Manifest {
             .map_err(|source| BundleError::Architecture { path: path.into(), source })?;
         if self.latent_shapes != self.architecture.latent_shapes() {
             return Err(wrong("its latent_shapes are not those of its architecture".into()));
+        }
+        if self.batch == Some(0) {
+            return Err(wrong("its batch is of 0 images".into()));
         }
         // The files of a bundle have fixed names, so none can point out of its folder.
         for name in self.files.keys() {

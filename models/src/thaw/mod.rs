@@ -156,7 +156,7 @@ impl Thaw {
         let shape = self.frozen.shape(&name)?;
         let ones = shape.get(1).and_then(|inputs| inputs.checked_sub(channels / 2));
         match ones {
-            Some(ones) if (ones > 0) == self.architecture.edge_bias => Ok(Layout { channels, ones }),
+            Some(ones) if ones > 0 || !self.architecture.edge_bias => Ok(Layout { channels, ones }),
             _ => Err(ThawError::tensor(&name, format!("has shape {shape:?}, which does not fit its level"))),
         }
     }
@@ -255,6 +255,11 @@ impl Thaw {
         let mut bias = self.frozen.array(&format!("{name}.bias"), &[outputs])?;
         if ones == 0 {
             return Ok((weight, bias));
+        }
+        if !self.architecture.edge_bias {
+            // The ones have no weight: they only make up a number of channels.
+            let plain = weight.chunks((half + ones) * TAPS).flat_map(|filter| &filter[..half * TAPS]);
+            return Ok((plain.copied().collect(), bias));
         }
         let one = self.one(name)?;
         let mut plain = Vec::with_capacity(outputs * (half + 1) * TAPS);

@@ -59,7 +59,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         let more = if reference.is_some() { "\tcompared\ttypicality\tp_value" } else { "" };
         print(&format!("image\tlog_prob\tstandard_error\tbits_per_dim{more}"))?;
     }
-    let (mut count, mut sum) = (0, 0.0);
+    let (mut count, mut sum, mut unreliable) = (0, 0.0, 0);
     while let Some(batch) = progress.aside(|| reader.next(glow.max_batch()))? {
         let scores = scorer.scores(&batch, count)?;
         let compared = match reference {
@@ -70,6 +70,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         for (place, (path, score)) in batch.paths.iter().zip(&scores).enumerate() {
             count += 1;
             sum += score.bits_per_dim;
+            unreliable += usize::from(!score.reliable);
             let compared = reference.as_ref().map(|reference| {
                 let value = compared[place];
                 (value, reference.compare(value))
@@ -84,6 +85,12 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     drop(progress);
     let bits = glow.architecture().n_bits;
     say(&format!("mean of {count} images: {:.5} bits/dim at {bits} bits", sum / count as f64));
+    if unreliable > 0 {
+        say(&format!(
+            "{unreliable} of them, marked with ~, are so far from the images that this 8-bit bundle was calibrated on that \
+             their scores may be off: score them with an fp32 or fp16 bundle"
+        ));
+    }
     Ok(())
 }
 
@@ -143,7 +150,8 @@ fn line(path: &Path, score: &Score, compared: Option<(f64, OodScore)>) -> String
     let more = compared.map_or(String::new(), |(value, ood)| {
         format!("\t{value:.5}\t{:.3}\t{:.5}", ood.typicality, ood.p_value)
     });
-    format!("{path}\t{nats:.3}\t{error}\t{bits:.5}{more}")
+    let mark = if score.reliable { "" } else { "~" };
+    format!("{path}\t{nats:.3}\t{error}\t{mark}{bits:.5}{more}")
 }
 
 fn json(path: &Path, score: &Score, compared: Option<(f64, OodScore)>) -> String {
@@ -152,6 +160,7 @@ fn json(path: &Path, score: &Score, compared: Option<(f64, OodScore)>) -> String
         "log_prob": score.log_prob,
         "standard_error": score.standard_error,
         "bits_per_dim": score.bits_per_dim,
+        "reliable": score.reliable,
     });
     if let Some((value, ood)) = compared {
         line["compared"] = value.into();

@@ -1,0 +1,43 @@
+//! What the number format of a bundle costs.
+use serde::{Deserialize, Serialize};
+
+/// What the exporter measured of a bundle's number format, on images that took no part in calibrating it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Numerics {
+    /// The data set that the 8-bit steps were calibrated on: its kind and its folder's name. `None` in other formats.
+    pub calibration: Option<String>,
+    /// How many of its images, half as many samples of the model besides.
+    pub calibration_images: usize,
+    /// Images measured on.
+    pub images: usize,
+    /// Whether those are real ones; else they are samples of the model.
+    pub real: bool,
+    /// Their mean bits/dim.
+    pub bits_per_dim: f64,
+    /// The same of the model in fp32, with the same noise.
+    pub fp32_bits_per_dim: f64,
+    /// The largest absolute output of a convolution of the coupling networks; `None` in fp32. Half precision ends at
+    /// 65,504.
+    pub largest_activation: Option<LargestActivation>,
+    /// Scores above this many bits/dim are not to be relied upon: 8-bit activations are clipped on images far from those
+    /// that they were calibrated on. `None` where no such images were found.
+    pub reliable_bits_per_dim: Option<f64>,
+}
+
+/// The convolution with the largest output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LargestActivation {
+    /// The convolution, such as `level0.step05.coupling.conv2`.
+    pub layer: String,
+    /// Its largest absolute output.
+    pub value: f32,
+}
+
+impl Numerics {
+    /// Whether a score of so many bits/dim can be relied upon.
+    pub fn is_reliable(&self, bits_per_dim: f64) -> bool {
+        self.reliable_bits_per_dim.is_none_or(|most| bits_per_dim <= most)
+    }
+}
