@@ -254,7 +254,7 @@ fn data_sets_are_scored_as_in_training() {
     let as_data_set = score(&unconditional(), &[format!("images:{here}")], &[]);
     assert!(String::from_utf8_lossy(&as_data_set.stderr).contains("1 images were skipped, 3 were read"));
     assert_eq!(rows(&as_data_set), rows(&score(&unconditional(), &[here], &[])));
-    let reference = score(&unconditional(), &[mnist.clone()], &["--reference", &mnist]);
+    let reference = score(&unconditional(), std::slice::from_ref(&mnist), &["--reference", &mnist]);
     assert!(stdout(&reference).contains("p_value"));
 }
 
