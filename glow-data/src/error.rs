@@ -77,7 +77,7 @@ pub enum DataError {
     },
 
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum DataError {
     },
 
     /// The operating system starts no more threads.
-    #[error("cannot start a data loading thread: {source}")]
+    #[error("cannot start a data loading thread")]
     Thread {
         /// Its reason.
         source: io::Error,

@@ -13,12 +13,12 @@ const MAX_DECODED_BYTES: u64 = 512 << 20;
 
 /// Whether `bytes`, a JPEG file, hold the whole image: they reach its end-of-image marker, or lack that
 /// marker alone.
-pub fn is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     reaches_end_marker(bytes) || lacks_end_marker_alone(bytes)
 }
 
 /// Walks from segment to segment, so that a whole thumbnail inside a truncated file does not count.
-fn reaches_end_marker(bytes: &[u8]) -> bool {
+pub(crate) fn reaches_end_marker(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     // Within compressed data, 0xFF is followed by 0x00 or a restart marker; between segments it may
     // be repeated as padding.

@@ -50,6 +50,8 @@ mod decode;
 mod error;
 mod fit;
 pub mod folder;
+#[cfg(all(fuzzing, feature = "datasets"))]
+pub mod fuzzed;
 mod grid;
 mod jpeg;
 mod shape;
@@ -85,7 +87,6 @@ pub use decode::{decode_image, fit_decoded, read_image};
 pub use error::{DataError, ImageError};
 pub use fit::{Fit, Fitted, Misfit, fit_image};
 pub use grid::{Grid, GridLayout};
-pub use jpeg::is_complete as jpeg_is_complete;
 pub use shape::ImageShape;
 
 #[cfg(feature = "datasets")]

@@ -311,6 +311,7 @@ impl Config {
             ("keep_last", t.keep_last.unwrap_or(1) as f64, t.keep_last != Some(0), "\"none\", or at least 1"),
             ("seed", t.seed as f64, t.seed < below_2_63, "below 2^63"),
             ("sample_images", t.sample_images as f64, t.sample_images <= 1 << 16, "at most 65536"),
+            ("prefetch", self.data.prefetch as f64, self.data.prefetch >= 1, at_least_one),
             ("cache_bytes", self.data.cache_bytes as f64, self.data.cache_bytes < below_2_63, "below 2^63"),
             (
                 "shift",

@@ -28,7 +28,8 @@ pub(crate) fn read<const D: usize>(path: &Path) -> Result<Idx<D>, DataError> {
     }
 }
 
-fn parse<const D: usize>(mut file: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
+/// The contents of `file`; `path` is for the messages.
+pub(crate) fn parse<const D: usize>(mut file: impl Read, path: &Path) -> Result<Idx<D>, DataError> {
     let format = |problem| DataError::Format { path: path.into(), problem };
     let mut word = || -> Result<u32, DataError> {
         let mut bytes = [0; 4];

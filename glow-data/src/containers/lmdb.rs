@@ -107,11 +107,18 @@ impl Lmdb {
                     let children = nodes(&page).map(|node| Some((child(node?)?, depth + 1)));
                     let children = children.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
                     to_visit.extend(children.into_iter().rev());
+                    // Each page is somewhere once, so that a small file cannot ask for much memory.
+                    if visited + to_visit.len() as u64 > meta.pages {
+                        return Err(damaged());
+                    }
                 }
                 Some(LEAF) => {
+                    let start = number * meta.page_size as u64;
+                    let mut room = meta.page_size - HEADER;
                     for node in nodes(&page) {
-                        let start = number * meta.page_size as u64;
-                        node.and_then(|node| self.note(node, start, meta, length)).ok_or_else(damaged)?;
+                        let size = node.and_then(|node| self.note(node, start, meta, length));
+                        // Nor do nodes share their bytes.
+                        room = size.and_then(|size| room.checked_sub(size)).ok_or_else(damaged)?;
                     }
                 }
                 _ => return Err(damaged()),
@@ -124,25 +131,29 @@ impl Lmdb {
         Ok(())
     }
 
-    /// Notes the entry of a node on the leaf at `start`; `None` if it cannot be one.
-    fn note(&mut self, node: Node<'_>, start: u64, meta: &Meta, length: u64) -> Option<()> {
+    /// Notes the entry of a node on the leaf at `start` and returns the bytes that the node takes there; `None`
+    /// if it cannot be one.
+    fn note(&mut self, node: Node<'_>, start: u64, meta: &Meta, length: u64) -> Option<usize> {
         let bytes = node.page.get(node.at..)?;
         let size = usize::try_from(uint::<4>(bytes, 0)?).ok()?;
         let key_size = uint::<2>(bytes, 6)? as usize;
         let value = NODE + key_size;
-        let offset = match uint::<2>(bytes, 4)? {
+        let (offset, end) = match uint::<2>(bytes, 4)? {
             0 => {
                 bytes.get(value..value + size)?;
-                start + (node.at + value) as u64
+                (start + (node.at + value) as u64, value + size)
             }
-            BIG => uint::<8>(bytes, value)?.checked_mul(meta.page_size as u64)?.checked_add(HEADER as u64)?,
+            BIG => {
+                let page = uint::<8>(bytes, value)?;
+                (page.checked_mul(meta.page_size as u64)?.checked_add(HEADER as u64)?, value + 8)
+            }
             // The root of another database, or several values.
             _ => return None,
         };
         (offset.checked_add(size as u64)? <= length).then_some(())?;
         self.keys.extend(bytes.get(NODE..value)?);
         self.entries.push(Entry { key_end: self.keys.len(), offset, length: size });
-        Some(())
+        Some(end)
     }
 }
 
@@ -300,6 +311,18 @@ mod tests {
             cyclic[at..at + 4].copy_from_slice(&((root / 4096) as u32).to_le_bytes());
         }
         assert!(read(&cyclic).unwrap_err().contains("is damaged"));
+    }
+
+    #[test]
+    fn nodes_that_share_their_bytes_are_an_error() {
+        // Each leaf says that all of its nodes are the first one.
+        let mut shared = TREE.to_vec();
+        for page in shared.chunks_exact_mut(4096).filter(|page| uint::<2>(page, 10) == Some(LEAF)) {
+            let first = [page[HEADER], page[HEADER + 1]];
+            page[12..14].copy_from_slice(&1000u16.to_le_bytes());
+            page[HEADER..1000].chunks_exact_mut(2).for_each(|at| at.copy_from_slice(&first));
+        }
+        assert!(read(&shared).unwrap_err().contains("is damaged"));
     }
 
     #[test]

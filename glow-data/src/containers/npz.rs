@@ -84,21 +84,21 @@ impl Npz {
                 return Err(problem(format!("{found}; bytes of two axes are wanted")));
             }
         };
-        let bytes = rows.saturating_mul(columns);
-        if member.size() != (bytes as u64).saturating_add(header.length as u64) {
-            let size = member.size();
-            return Err(problem(format!(
-                "{name} of {rows} × {columns} bytes does not fill its {size} bytes"
-            )));
-        }
+        let size = member.size();
+        let bytes = rows
+            .checked_mul(columns)
+            .filter(|&bytes| (bytes as u64).checked_add(header.length as u64) == Some(size));
+        let bytes = bytes.ok_or_else(|| {
+            problem(format!("{name} of {rows} × {columns} bytes does not fill its {size} bytes"))
+        })?;
         if member.compression() == CompressionMethod::Stored {
-            let begin = member.data_start().map_or(0, |start| start + header.length as u64);
+            let begin = member.data_start().and_then(|start| start.checked_add(header.length as u64));
             drop(member);
             let file = File::open(&path).map_err(DataError::read(&path))?;
             let length = file.metadata().map_err(DataError::read(&path))?.len();
-            if begin == 0 || length < begin + bytes as u64 {
-                return Err(problem(format!("{name} reaches past the end of the file")));
-            }
+            let begin = begin
+                .filter(|begin| begin.checked_add(bytes as u64).is_some_and(|end| end <= length))
+                .ok_or_else(|| problem(format!("{name} reaches past the end of the file")))?;
             return Ok(ByteRows { path, rows, columns, place: Place::File { file, begin } });
         }
         if bytes as u64 > memory {

@@ -3,6 +3,7 @@
 //! A pickle is a program for a stack machine, which may call any Python function. Here a call is only noted
 //! with its arguments, so that a file from a stranger can do nothing.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// An object of the pickle; others are meant by their places in [`Pickle::objects`].
@@ -40,8 +41,15 @@ pub(crate) struct ByteArray<'a> {
 impl<'a> Pickle<'a> {
     /// Reads a pickle of protocols 2 to 5.
     pub fn parse(file: &'a [u8]) -> Result<Self, String> {
-        Machine { file, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new() }
-            .run()
+        Machine {
+            file,
+            at: 0,
+            objects: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+        }
+        .run()
     }
 
     /// The value of a key of the dictionary that the pickle is.
@@ -95,7 +103,7 @@ struct Machine<'a> {
     objects: Vec<Object>,
     stack: Vec<usize>,
     marks: Vec<usize>,
-    memo: Vec<usize>,
+    memo: HashMap<usize, usize>,
 }
 
 impl<'a> Machine<'a> {
@@ -195,7 +203,7 @@ impl<'a> Machine<'a> {
             0x94 => self.remember(self.memo.len())?,
             b'h' | b'j' => {
                 let place = self.number(if code == b'h' { 1 } else { 4 })?;
-                let object = *self.memo.get(place).ok_or("it recalls what it did not note")?;
+                let object = *self.memo.get(&place).ok_or("it recalls what it did not note")?;
                 self.stack.push(object);
             }
             _ => return Err(format!("the instruction {code:#04x} is not among those of numpy's pickles")),
@@ -258,14 +266,9 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Pickles number their notes from 0 without a gap, but for the odd one left out.
     fn remember(&mut self, place: usize) -> Result<(), String> {
         let object = *self.stack.last().ok_or("the stack is empty")?;
-        if place > self.memo.len() + 1024 {
-            return Err(format!("note {place} where {} is due", self.memo.len()));
-        }
-        self.memo.resize(self.memo.len().max(place + 1), object);
-        self.memo[place] = object;
+        self.memo.insert(place, object);
         Ok(())
     }
 }
@@ -288,7 +291,7 @@ mod tests {
             b"h\x00.",
             b"U\xFFab.",
             b"\x8e\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
-            b"Nr\xFF\xFF\xFF\x7F.",
+            b"Nr\xFF\xFF\xFF\x7Fj\xFF\xFF\xFF\x7E.",
             b"i",
         ] {
             assert!(Pickle::parse(file).is_err(), "{file:?}");

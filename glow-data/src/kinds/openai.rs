@@ -172,16 +172,16 @@ impl Name {
 }
 
 /// An image of a record.
-struct Record {
-    pixels: Vec<u8>,
+pub(crate) struct Record {
+    pub pixels: Vec<u8>,
     /// [height, width, channels].
-    shape: [usize; 3],
+    pub shape: [usize; 3],
     label: Option<i64>,
 }
 
 impl Record {
     /// From the bytes of a `tf.train.Example` with the features `shape`, `data` and, perhaps, `label`.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let example =
             message::Example::decode(bytes).map_err(|error| format!("it is no Example: {error}"))?;
         let mut features = example.features.unwrap_or_default().feature;

@@ -7,12 +7,18 @@ use glow_models::Manifest;
 /// The class of a class-conditional model.
 #[derive(Args)]
 pub struct Class {
-    /// Class of all images, its name or its number; needed by a class-conditional model, refused by others
+    /// Class of all images, its name or its number; needed by a class-conditional model, but for data sets
+    /// whose classes have names; refused by others
     #[arg(long, value_name = "NAME|K", allow_negative_numbers = true)]
     label: Option<String>,
 }
 
 impl Class {
+    /// Whether the command line names a class.
+    pub fn is_given(&self) -> bool {
+        self.label.is_some()
+    }
+
     /// One label for each of `n` images.
     pub fn labels(&self, manifest: &Manifest, n: usize) -> Result<Option<Vec<i64>>> {
         let Some(label) = &self.label else { return Ok(None) };

@@ -1,21 +1,22 @@
-//! Images from the command line.
+//! Images from the command line: files, folders of them, data sets.
 use crate::class::Class;
-use crate::failure::chain;
+use crate::failure::{Misuse, chain};
 use crate::outputs::say;
 use crate::progress::Progress;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use glow_data::folder;
-use glow_models::Manifest;
+use glow_data::{DataKind, DataSpec, Dataset, ImageShape, OpenOptions, Opened, folder};
+use glow_models::{Data, Manifest};
 use glow_runtime::images::{self, Fit};
 use glow_runtime::{EncodeOptions, Glow, Latents};
 use ndarray::{Array3, Array4, Axis, stack};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The images that a command works on.
 #[derive(Args)]
 pub struct ImageInput {
-    /// Image files, or folders of them
+    /// Image files, folders of them, or data sets KIND:PATH as in training, of which all images are taken
     #[arg(required = true, value_name = "IMAGES")]
     paths: Vec<PathBuf>,
     /// The most images to take
@@ -38,16 +39,25 @@ pub struct Batch {
 }
 
 impl ImageInput {
-    /// Finds the files; they are read batch by batch.
+    /// Finds the images; they are read batch by batch.
     pub fn open<'a>(&'a self, glow: &'a Glow) -> Result<ImageReader<'a>> {
-        let files = find(&self.paths)?;
-        Ok(ImageReader::new(files, self.limit.unwrap_or(usize::MAX), &self.class, glow.manifest()))
+        ImageReader::open(&self.paths, self.limit.unwrap_or(usize::MAX), &self.class, glow.manifest())
     }
 
-    /// The paths on the command line.
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    /// The files and folders that are read.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.paths.iter().map(|path| data_set(path).map_or_else(|| path.clone(), |spec| spec.path)).collect()
     }
+}
+
+/// The data set that an argument names, if it is not the path of something that exists.
+fn data_set(argument: &Path) -> Option<DataSpec> {
+    if argument.exists() { None } else { argument.to_str()?.parse().ok() }
+}
+
+/// Whether an argument names several images: a folder, or a data set.
+pub fn is_collection(argument: &Path) -> bool {
+    argument.is_dir() || data_set(argument).is_some()
 }
 
 /// The image files that are meant: each with whether it was named, rather than found in a folder.
@@ -86,13 +96,68 @@ pub fn encode(glow: &Glow, files: Vec<(PathBuf, bool)>, class: &Class) -> Result
     Ok((Latents::concat(&latents)?, read))
 }
 
+/// Where an image is.
+enum Place {
+    File {
+        path: PathBuf,
+        /// Whether it was named on the command line, rather than found in a folder.
+        named: bool,
+    },
+    Example {
+        data: Arc<Source>,
+        index: usize,
+    },
+}
+
+/// An opened data set.
+struct Source {
+    /// Its folder.
+    root: PathBuf,
+    images: Arc<dyn Dataset>,
+    /// Whether its labels are those of the model.
+    labelled: bool,
+}
+
+impl Source {
+    fn open(spec: &DataSpec, class: &Class, manifest: &Manifest) -> Result<(Self, Opened)> {
+        let a = &manifest.architecture;
+        // Labels go by the names of classes; without names, --label says what the images are.
+        let labelled = a.classes > 0 && !class.is_given() && !manifest.class_names.is_empty();
+        let (crop, background) = (manifest.preprocessing.crop, manifest.preprocessing.background);
+        // Each image is read once, so none is kept; but npz files may be compressed.
+        let cache_bytes = if spec.kind == DataKind::Imagenet { Data::default().cache_bytes } else { 0 };
+        let options = OpenOptions {
+            data: Data { crop, background, cache_bytes, ..Data::default() },
+            classes: if labelled { a.classes } else { 0 },
+            class_names: manifest.class_names.clone(),
+            ..OpenOptions::default()
+        };
+        let shape = ImageShape { height: a.height, width: a.width, channels: a.channels };
+        let opened = glow_data::open_all(spec, shape, &options)?;
+        // Records have names of their own below the folder; LSUN's may name one category in it.
+        let root = match (spec.kind, spec.path.parent()) {
+            (DataKind::Lsun, Some(parent)) if !spec.path.is_dir() => parent.into(),
+            _ => spec.path.clone(),
+        };
+        Ok((Self { root, images: opened.dataset.clone(), labelled }, opened))
+    }
+}
+
+/// An image as the model takes it.
+struct Read {
+    path: PathBuf,
+    pixels: Vec<u8>,
+    label: Option<i64>,
+}
+
 /// Reads images batch by batch. One that was named on the command line must be readable; one in a
-/// folder is skipped.
+/// folder or in a data set is skipped.
 pub struct ImageReader<'a> {
     class: &'a Class,
     manifest: &'a Manifest,
-    /// Each with whether it was named.
-    files: std::iter::Enumerate<std::vec::IntoIter<(PathBuf, bool)>>,
+    images: std::iter::Enumerate<std::vec::IntoIter<Place>>,
+    /// Data sets, for their accounts of images that were skipped.
+    opened: Vec<Opened>,
     left: usize,
     total: usize,
     read: usize,
@@ -102,11 +167,44 @@ pub struct ImageReader<'a> {
 }
 
 impl<'a> ImageReader<'a> {
+    /// Reads `limit` at most of the images that the arguments name.
+    pub fn open(
+        arguments: &[PathBuf],
+        limit: usize,
+        class: &'a Class,
+        manifest: &'a Manifest,
+    ) -> Result<Self> {
+        let (mut images, mut opened) = (Vec::new(), Vec::new());
+        for argument in arguments {
+            let Some(spec) = data_set(argument) else {
+                let files = find(std::slice::from_ref(argument))?.into_iter();
+                images.extend(files.map(|(path, named)| Place::File { path, named }));
+                continue;
+            };
+            let (source, whole) = Source::open(&spec, class, manifest)?;
+            let data = Arc::new(source);
+            images.extend((0..data.images.len()).map(|index| Place::Example { data: data.clone(), index }));
+            opened.push(whole);
+        }
+        Ok(Self::of(images, opened, limit, class, manifest))
+    }
+
     /// Reads `limit` of the files at most, leaving those out that cannot be read.
     pub fn new(files: Vec<(PathBuf, bool)>, limit: usize, class: &'a Class, manifest: &'a Manifest) -> Self {
-        let (total, left) = (files.len().min(limit), limit);
-        let files = files.into_iter().enumerate();
-        Self { class, manifest, files, left, total, read: 0, skipped: 0, gray: 0 }
+        let images = files.into_iter().map(|(path, named)| Place::File { path, named }).collect();
+        Self::of(images, Vec::new(), limit, class, manifest)
+    }
+
+    fn of(
+        images: Vec<Place>,
+        opened: Vec<Opened>,
+        limit: usize,
+        class: &'a Class,
+        manifest: &'a Manifest,
+    ) -> Self {
+        let (total, left) = (images.len().min(limit), limit);
+        let images = images.into_iter().enumerate();
+        Self { class, manifest, images, opened, left, total, read: 0, skipped: 0, gray: 0 }
     }
 
     /// The most images that there can be.
@@ -116,24 +214,17 @@ impl<'a> ImageReader<'a> {
 
     /// The next images, `most` at most; nothing after the last.
     pub fn next(&mut self, most: usize) -> Result<Option<Batch>> {
-        let (mut paths, mut places, mut pixels) = (Vec::new(), Vec::new(), Vec::new());
-        let fit = Fit::from(self.manifest);
-        let dim = (fit.shape.height, fit.shape.width, fit.shape.channels);
+        let (mut paths, mut places) = (Vec::new(), Vec::new());
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        let shape = Fit::from(self.manifest).shape;
+        let dim = (shape.height, shape.width, shape.channels);
         while pixels.len() < most.min(self.left) {
-            let Some((place, (path, named))) = self.files.next() else { break };
-            match images::read_fitted(&path, fit) {
-                Ok(image) => {
-                    self.gray += usize::from(image.was_gray);
-                    pixels.push(Array3::from_shape_vec(dim, image.pixels)?);
-                    paths.push(path);
-                    places.push(place);
-                }
-                Err(error) if named => return Err(error.into()),
-                Err(error) => {
-                    self.skipped += 1;
-                    say(&format!("skipped: {}", chain(&error.into())));
-                }
-            }
+            let Some((place, image)) = self.images.next() else { break };
+            let Some(read) = self.image(image)? else { continue };
+            pixels.push(Array3::from_shape_vec(dim, read.pixels)?);
+            paths.push(read.path);
+            labels.push(read.label);
+            places.push(place);
         }
         self.left -= pixels.len();
         self.read += pixels.len();
@@ -141,16 +232,56 @@ impl<'a> ImageReader<'a> {
             return self.finish().map(|()| None);
         }
         let views: Vec<_> = pixels.iter().map(|image| image.view()).collect();
-        let labels = self.class.labels(self.manifest, pixels.len())?;
+        let labels = self.labels(&labels)?;
         Ok(Some(Batch { paths, places, pixels: stack(Axis(0), &views)?, labels }))
     }
 
-    fn finish(&self) -> Result<()> {
-        if self.skipped > 0 {
-            say(&format!("{} images were skipped, {} were read", self.skipped, self.read));
+    /// One image; `None` if it is skipped.
+    fn image(&mut self, place: Place) -> Result<Option<Read>> {
+        let (path, named) = match place {
+            Place::File { path, named } => (path, named),
+            Place::Example { data, index } => {
+                let path = data.root.join(data.images.name(index));
+                let example = data.images.get(index).with_context(|| path.display().to_string())?;
+                return Ok(example.map(|example| Read {
+                    path,
+                    label: data.labelled.then_some(i64::from(example.label)),
+                    pixels: example.pixels,
+                }));
+            }
+        };
+        match images::read_fitted(&path, Fit::from(self.manifest)) {
+            Ok(image) => {
+                self.gray += usize::from(image.was_gray);
+                Ok(Some(Read { path, pixels: image.pixels, label: None }))
+            }
+            Err(error) if named => Err(error.into()),
+            Err(error) => {
+                self.skipped += 1;
+                say(&format!("skipped: {}", chain(&error.into())));
+                Ok(None)
+            }
         }
-        if self.gray > 0 {
-            say(&format!("{} images are gray; for this RGB model, R = G = B in them", self.gray));
+    }
+
+    /// The labels of a batch: those of --label, or those of the data sets.
+    fn labels(&self, own: &[Option<i64>]) -> Result<Option<Vec<i64>>> {
+        if own.iter().all(Option::is_none) {
+            return self.class.labels(self.manifest, own.len());
+        }
+        let labels: Option<Vec<i64>> = own.iter().copied().collect();
+        let problem = "some of the images have no class: give data sets and files apart, or --label for all";
+        Ok(Some(labels.ok_or_else(|| Misuse(problem.into()))?))
+    }
+
+    fn finish(&self) -> Result<()> {
+        let skipped = self.skipped + self.opened.iter().map(|data| data.skipped.count()).sum::<usize>();
+        if skipped > 0 {
+            say(&format!("{skipped} images were skipped, {} were read", self.read));
+        }
+        let gray = self.gray + self.opened.iter().map(|data| data.skipped.gray()).sum::<usize>();
+        if gray > 0 {
+            say(&format!("{gray} images are gray; for this RGB model, R = G = B in them"));
         }
         if self.read == 0 {
             bail!("there is no image to work on");

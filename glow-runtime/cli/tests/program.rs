@@ -229,6 +229,97 @@ fn scores_are_compared_with_a_reference() {
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("was made with --complexity"));
 }
 
+#[test]
+fn data_sets_are_scored_as_in_training() {
+    let (pictures, folder) = (pictures(), tempfile::tempdir().unwrap());
+    // Two images of 8×8, as MNIST's files hold them.
+    let idx = |dimensions: &[u32], bytes: Vec<u8>| {
+        let header = std::iter::once(0x800 + dimensions.len() as u32).chain(dimensions.iter().copied());
+        header.flat_map(u32::to_be_bytes).chain(bytes).collect::<Vec<u8>>()
+    };
+    let digits = folder.path().join("digits");
+    std::fs::create_dir(&digits).unwrap();
+    std::fs::write(digits.join("train-images-idx3-ubyte"), idx(&[2, 8, 8], (0..128).collect())).unwrap();
+    std::fs::write(digits.join("train-labels-idx1-ubyte"), idx(&[2], vec![3, 1])).unwrap();
+    let score = |bundle: &Path, images: &[String], more: &[&str]| {
+        glow().arg("score").arg(bundle).args(images).args(more).output().unwrap()
+    };
+    let mnist = format!("mnist:{}", digits.display());
+    let output = score(&unconditional(), std::slice::from_ref(&mnist), &[]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("mean of 2 images"));
+    assert_eq!(stdout(&output).lines().count(), 3);
+    // A folder gives the same as a data set and by itself; what is broken is skipped, not replaced.
+    let rows = |output: &Output| -> Vec<String> { stdout(output).lines().map(String::from).collect() };
+    let here = pictures.path().display().to_string();
+    let as_data_set = score(&unconditional(), &[format!("images:{here}")], &[]);
+    assert!(String::from_utf8_lossy(&as_data_set.stderr).contains("1 images were skipped, 3 were read"));
+    assert_eq!(rows(&as_data_set), rows(&score(&unconditional(), &[here], &[])));
+    let reference = score(&unconditional(), &[mnist.clone()], &["--reference", &mnist]);
+    assert!(stdout(&reference).contains("p_value"));
+}
+
+#[test]
+fn labels_of_a_data_set_go_by_the_names_of_classes() {
+    let bundle = copy(&conditional());
+    let manifest = bundle.path().join("model.json");
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&manifest).unwrap()).unwrap();
+    json["class_names"] = serde_json::json!(["cat", "dog", "owl"]);
+    std::fs::write(&manifest, json.to_string()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (seed, class) in ["cat", "owl"].into_iter().enumerate() {
+        std::fs::create_dir(folder.path().join(class)).unwrap();
+        let image =
+            RgbImage::from_fn(8, 8, |x, y| image::Rgb([(x * 20) as u8, (y * 9) as u8, 90 * seed as u8]));
+        DynamicImage::from(image).save(folder.path().join(class).join("1.png")).unwrap();
+    }
+    let score = |images: String, more: &[&str]| {
+        glow().arg("score").arg(bundle.path()).arg(images).args(more).output().unwrap()
+    };
+    let own = stdout(&score(format!("images:{}", folder.path().display()), &[]));
+    let [cats, dogs, owls] = ["cat", "dog", "owl"]
+        .map(|class| stdout(&score(folder.path().display().to_string(), &["--label", class])));
+    let row = |text: &str, row: usize| text.lines().nth(row).map(String::from);
+    assert_eq!(own.lines().count(), 3);
+    assert_eq!((row(&own, 1), row(&own, 2)), (row(&cats, 1), row(&owls, 2)));
+    assert_ne!(row(&owls, 2), row(&dogs, 2));
+    // A class that the model has not.
+    std::fs::rename(folder.path().join("owl"), folder.path().join("cow")).unwrap();
+    let unknown = score(format!("images:{}", folder.path().display()), &[]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("cow"));
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_before_any_work() {
+    let (pictures, bundle) = (pictures(), unconditional());
+    let (folder, bundle) = (pictures.path().to_str().unwrap(), bundle.to_str().unwrap());
+    let at = |name: &str| pictures.path().join(name).to_str().unwrap().to_string();
+    let (a, c, jpeg, nowhere) = (at("a.png"), at("more/c.png"), at("out.jpg"), at("missing/out.png"));
+    let latents = at("missing/latents.npy");
+    let set = format!("images:{folder}");
+    let cases: &[(i32, &[&str])] = &[
+        (2, &["reconstruct", bundle, &a, "--out", &a]),
+        (2, &["reconstruct", bundle, folder, "--out", &c]),
+        (2, &["reconstruct", bundle, &set, "--out", &c]),
+        (2, &["encode", bundle, &a, "--out", &a]),
+        (2, &["reconstruct", bundle, folder, "--out", &jpeg]),
+        (2, &["sample", bundle, "--out", &jpeg]),
+        (1, &["reconstruct", bundle, folder, "--out", &nowhere]),
+        (1, &["encode", bundle, folder, "--out", &latents]),
+        (1, &["sample", bundle, "--out", &nowhere]),
+    ];
+    let before = [&a, &c].map(|file| std::fs::read(file).unwrap());
+    for (code, arguments) in cases {
+        let output = glow().args(*arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty() && !stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+    assert_eq!([&a, &c].map(|file| std::fs::read(file).unwrap()), before);
+    assert!(!Path::new(&jpeg).exists() && !Path::new(&nowhere).exists());
+}
+
 /// CelebA's layout: six images, of which the odd ones are bright.
 fn celeba() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -313,7 +404,7 @@ fn attributes_are_fitted_listed_applied_and_removed() {
             "has no attribute \"Sad\"; it has Bright, Round",
             &["attributes", "fit", &bundle, "--celeba", &path(celeba.path()), "--attribute", "Sad"],
         ),
-        (1, "cannot read", &["attributes", "fit", &bundle, "--celeba", &images]),
+        (1, "list_attr_celeba.txt: not found", &["attributes", "fit", &bundle, "--celeba", &images]),
         (
             2,
             "penalty = -1",

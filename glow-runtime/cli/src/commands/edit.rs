@@ -44,7 +44,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
         None => vec![1.0],
         Some(steps) => (0..steps).map(|step| 2.0 * step as f32 / (steps - 1) as f32 - 1.0).collect(),
     };
-    arguments.output.check(arguments.input.paths())?;
+    arguments.output.check(&arguments.input.paths())?;
     let glow = runtime.builder().load(&arguments.bundle)?;
     let attributes = glow.attributes()?;
     // Names are checked before anything is encoded.

@@ -35,7 +35,7 @@ enum NoiseKind {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    check_file(&arguments.out, arguments.input.paths())?;
+    check_file(&arguments.out, &arguments.input.paths())?;
     let glow = runtime.builder().encoder_only().load(&arguments.bundle)?;
     let noise = match arguments.noise {
         NoiseKind::Midpoint => Noise::Midpoint,

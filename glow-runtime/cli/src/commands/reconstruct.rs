@@ -34,7 +34,7 @@ pub struct Arguments {
 const PAIRS: usize = 4;
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    arguments.sheet.check(&arguments.out, arguments.input.paths())?;
+    arguments.sheet.check(&arguments.out, &arguments.input.paths())?;
     let glow = runtime.builder().load(&arguments.bundle)?;
     let mut reader = arguments.input.open(&glow)?;
     let mut progress = Progress::new("reconstructed", reader.total());

@@ -1,6 +1,6 @@
 //! `glow score`
 use crate::failure::Misuse;
-use crate::inputs::{Batch, ImageInput, ImageReader, find};
+use crate::inputs::{Batch, ImageInput, ImageReader, is_collection};
 use crate::outputs::{print, say};
 use crate::progress::Progress;
 use crate::runtime::Runtime;
@@ -31,8 +31,8 @@ pub struct Arguments {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Compare with a reference set: a folder of images, or a file of --save-reference
-    #[arg(long, value_name = "DIR|FILE.json")]
+    /// Compare with a reference set: a folder of images, a data set KIND:PATH, or a file of --save-reference
+    #[arg(long, value_name = "DIR|KIND:PATH|FILE.json")]
     reference: Option<PathBuf>,
     /// Compare bits/dim less those of the image as PNG
     #[arg(long, requires = "reference")]
@@ -122,7 +122,7 @@ impl Scorer<'_> {
     fn reference(&self, path: &Path) -> Result<ReferenceScores> {
         let kind =
             if self.arguments.complexity { ScoreKind::ComplexityCorrected } else { ScoreKind::BitsPerDim };
-        if !path.is_dir() {
+        if !is_collection(path) {
             let reference = ReferenceScores::load(path, self.glow.manifest())?;
             if reference.kind() != kind {
                 let how = if self.arguments.complexity { "without" } else { "with" };
@@ -131,10 +131,9 @@ impl Scorer<'_> {
             }
             return Ok(reference);
         }
-        let files = find(&[path.into()])?;
-        let mut progress = Progress::new("scored for reference", files.len());
-        let mut reader =
-            ImageReader::new(files, usize::MAX, &self.arguments.input.class, self.glow.manifest());
+        let class = &self.arguments.input.class;
+        let mut reader = ImageReader::open(&[path.into()], usize::MAX, class, self.glow.manifest())?;
+        let mut progress = Progress::new("scored for reference", reader.total());
         let mut all = Vec::new();
         while let Some(batch) = progress.aside(|| reader.next(self.glow.max_batch()))? {
             let scores = self.scores(&batch, all.len())?;

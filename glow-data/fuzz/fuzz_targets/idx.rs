@@ -1,0 +1,6 @@
+//! An idx file, as MNIST's.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| glow_data::fuzzed::idx(bytes));
