@@ -53,7 +53,7 @@ fn a_run_starts_where_the_model_that_it_is_given_stands() {
         assert_fails(&train(&other, &["--init-from", from, "--preset", "smoke"]), 1, "channels is 1 there");
         assert!(!other.exists(), "nothing is made of a run that cannot start");
         assert_fails(&train(&out, &["--init-from", from]), 1, "already holds a run");
-        assert_fails(&train(&out, &["--init-from", from, "--resume"]), 2, "cannot be used with");
+        assert_fails(&train(&out, &["--init-from", from, "--resume"]), 2, "--resume");
     }
     let nothing = folder.path().join("nothing");
     assert_fails(&train(&nothing, &["--init-from", nothing.to_str().unwrap()]), 1, "does not exist");
