@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn bundle() -> &'static Path {
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle"))
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle"))
     }
 
     fn decoder(device: Option<Arc<Poisoned>>) -> Graph {

@@ -227,7 +227,7 @@ fn what_glow_train_cannot_use_is_named() {
         (1, "not found", vec!["--data", &missing]),
         (1, "gray", vec!["--data", &faces]),
         (1, "92", vec!["--data", &faces, "--channels", "1", "--height", "128", "--width", "128"]),
-        (1, "not a complete safetensors file", vec!["--data", &faces, "--out", &foreign, "--resume"]),
+        (1, "not taken for a safetensors file", vec!["--data", &faces, "--out", &foreign, "--resume"]),
         (1, "latest.safetensors", vec!["--resume"]),
         (1, "deepth", vec!["--config", &typo, "--data", &faces]),
         (1, "cannot be opened", vec!["--data", &faces, "--channels", "1", "--device", "cuda:99"]),
@@ -263,7 +263,7 @@ fn what_glow_export_and_glow_cannot_use_is_named() {
     let run_folder = run_folder.to_str().unwrap();
     let (foreign, bundle, full, missing) =
         (path("foreign.safetensors"), path("bundle"), path("full"), path("no"));
-    assert_fails(&run("glow-export", [&foreign, "--out", &bundle]), 1, "not a complete safetensors file");
+    assert_fails(&run("glow-export", [&foreign, "--out", &bundle]), 1, "not taken for a safetensors file");
     assert_fails(&run("glow-export", [&missing, "--out", &bundle]), 1, "does not exist");
     assert_fails(&run("glow-export", [run_folder, "--out", &full]), 1, "full");
     assert!(Path::new(&path("full/precious.txt")).exists());

@@ -22,7 +22,7 @@ use threads::Threads;
 /// use glow_runtime::{Error, Glow, Job, SampleOptions, Scheduler, SchedulerOptions};
 /// use std::time::Duration;
 ///
-/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundle");
+/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/bundle");
 /// let scheduler = Scheduler::new(Glow::load(bundle)?, SchedulerOptions::new().max_queue(100))?;
 ///
 /// // From any thread. In async code, `.await` the ticket instead of waiting for it.
