@@ -86,8 +86,13 @@ const tab = (name, on = page) => on.getByRole('tab', { name }).click();
 /** Chooses a file and takes the part that the page proposes. */
 async function upload(file, on = page) {
   await on.setInputFiles('#file', file);
+  await takePart(on);
+}
+
+/** A dialog is closed before it is gone; the photograph is the page's once it is gone. */
+async function takePart(on = page) {
   await on.getByRole('button', { name: 'Use this part' }).click();
-  await on.waitForSelector('dialog[open]', { state: 'detached' });
+  await on.waitForSelector('dialog[aria-labelledby="crop-title"]', { state: 'detached' });
 }
 
 async function download(button) {
@@ -323,8 +328,7 @@ for (const [way, seed] of [['drop', 3], ['paste', 4]]) {
     const box = page.getByRole('application', { name: /The part that is taken/ });
     await box.press('ArrowLeft');
     await box.press('ArrowLeft');
-    await page.getByRole('button', { name: 'Use this part' }).click();
-    await page.waitForSelector('dialog[open]', { state: 'detached' });
+    await takePart();
     // Preprocessing and the model's shape leave 22×22 at (9, 1); a step is a pixel here.
     const cut = new Uint8Array(22 * 22 * 3);
     for (let y = 0; y < 22; y++) cut.set(pixels.subarray(((y + 1) * width + 7) * 3).subarray(0, 66), y * 66);
@@ -341,7 +345,7 @@ test('the camera takes a photograph', async () => {
   await page.getByRole('button', { name: 'Take one' }).click();
   await page.waitForFunction(() => document.querySelector('video')?.videoWidth > 0);
   await page.getByRole('button', { name: 'Take it' }).click();
-  await page.getByRole('button', { name: 'Use this part' }).click();
+  await takePart();
   await picture();
   assert.equal(await count(), earlier + 1);
 });
