@@ -10,7 +10,7 @@ use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::distributed::launcher::LaunchError;
 use glow_train::distributed::{Environment, Team};
-use glow_train::evaluate::{Evaluation, Score, evaluate};
+use glow_train::evaluate::{Evaluation, Score, evaluate_each};
 use glow_train::run::{self, Outcome, RunFolder, Start};
 use glow_train::trainer::load_glow;
 use std::path::{Path, PathBuf};
@@ -213,8 +213,13 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         device,
     };
     // Ctrl-C ends the program: there is nothing to save.
-    let score =
-        evaluate(&glow, dataset, &how, &Team::alone(), &AtomicBool::new(false))?.expect("it was not stopped");
+    let values = evaluate_each(&glow, dataset, &how, &Team::alone(), &AtomicBool::new(false))?
+        .expect("it was not stopped");
+    if matches.get_flag("each") {
+        // All digits: the shortest text that reads back as the same number.
+        values.iter().for_each(|value| println!("{value}"));
+    }
+    let score = Score::of(&values);
     println!(
         "{:.4} bits/dim at {n_bits} bits, 95 % interval ± {:.4}, {} images, {draws} draws each",
         score.bits_per_dim,

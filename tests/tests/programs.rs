@@ -148,6 +148,15 @@ fn a_resumed_run_equals_one_that_was_never_stopped() {
     let eval =
         stdout(run("glow-train", ["eval", whole.to_str().unwrap(), "--draws", "2", "--device", "cpu"]));
     assert!(eval.contains("bits/dim at 8 bits") && eval.contains("40 images"), "{eval}");
+    // An image's bits/dim is its own, to the last digit, whatever is measured with it.
+    let each = |images: &str| {
+        let arguments = ["eval", whole.to_str().unwrap(), "--each", "--images", images, "--device", "cpu"];
+        let printed = stdout(run("glow-train", arguments));
+        printed.lines().map(str::to_string).collect::<Vec<_>>()
+    };
+    let (ten, forty) = (each("10"), each("40"));
+    assert_eq!((ten.len(), forty.len()), (11, 41));
+    assert_eq!(ten[..10], forty[..10]);
 }
 
 #[cfg(unix)]
@@ -201,6 +210,36 @@ fn an_unreadable_photograph_among_many_is_named_and_counted() {
     stdout(output);
     assert!(stderr.contains("notes.png"), "{stderr}");
     assert!(stderr.contains("1 image"), "{stderr}");
+}
+
+/// `ulimit -v` stands in for a machine with too little memory.
+#[test]
+fn memory_that_does_not_suffice_is_foretold_and_then_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let data = format!("images:{}", faces().display());
+    let trained = |more: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 4000000; exec \"$@\"", "sh"]).arg(program("glow-train"));
+        command.args(["--data", &data, "--out", out.to_str().unwrap(), "--device", "cpu", "--channels", "1"]);
+        command.args(["--height", "64", "--width", "64", "--levels", "2", "--depth", "4", "--hidden", "512"]);
+        command.args(["--init-batch", "2", "--validate-images", "2", "--sample-every", "none"]);
+        command.args(["--train-for", "1 step"]).args(more).env("OMP_NUM_THREADS", "1").output().unwrap()
+    };
+    let output = trained(&["--batch-size", "300"]);
+    assert_fails(
+        &output,
+        1,
+        "computing the gradient of a step failed for want of memory (lower --batch-size",
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("warning: a step takes about"), "{stderr}");
+    // What was there is sound, and the way out is one.
+    let output = run("glow-train", ["eval", out.to_str().unwrap(), "--images", "2", "--device", "cpu"]);
+    assert!(stdout(output).contains("2 images"));
+    let output = trained(&["--batch-size", "2", "--memory", "reversible", "--resume", "auto"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("warning"), "{output:?}");
+    stdout(output);
 }
 
 #[test]
