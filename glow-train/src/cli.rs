@@ -157,9 +157,12 @@ pub fn command() -> Command {
             .arg(
                 Arg::new("weights")
                     .long("weights")
-                    .value_parser(["averaged", "raw"])
+                    .value_name("NAME")
                     .default_value("averaged")
-                    .help("The averaged weights or the optimiser's own"),
+                    .help(
+                        "The \"averaged\" weights, the optimiser's own (\"raw\"), or a further average of the run by its \
+                         name, such as \"50 epochs\"",
+                    ),
             )
             .arg(
                 Arg::new("draws")

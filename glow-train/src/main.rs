@@ -5,7 +5,7 @@ mod ranks;
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_data::notice;
-use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, Pretrained, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::distributed::launcher::LaunchError;
@@ -187,7 +187,7 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         config.data.validation.clear();
     }
     let text = |name: &str| matches.get_one::<String>(name).expect("it has a default").as_str();
-    let weights = if text("weights") == "raw" { Weights::Raw } else { Weights::Averaged };
+    let weights = checkpoint.weights(text("weights"))?;
     let draws = *matches.get_one::<u64>("draws").expect("it has a default");
     let images = *matches.get_one::<usize>("images").expect("it has a default");
     let class_names = &checkpoint.meta().class_names;

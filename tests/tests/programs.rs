@@ -212,6 +212,45 @@ fn an_unreadable_photograph_among_many_is_named_and_counted() {
     assert!(stderr.contains("1 image"), "{stderr}");
 }
 
+#[test]
+fn a_run_keeps_several_averages_which_are_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parts, bundle] = ["whole", "parts", "bundle"].map(|name| folder.path().join(name));
+    // The memory of one step is none.
+    let averages =
+        ["--further-averages", "1 step,3 steps", "--polyak-warmup", "false", "--sample-every", "none"];
+    stdout(train(&whole, &[&averages[..], &["--steps", "8"]].concat()));
+    stdout(train(&parts, &[&averages[..], &["--steps", "4"]].concat()));
+    let on = ["--out", parts.to_str().unwrap(), "--resume", "--steps", "8", "--device", "cpu"];
+    stdout(run("glow-train", on));
+    assert_eq!(tensors(&whole), tensors(&parts));
+    let latest = whole.join("checkpoints/latest.safetensors");
+    let eval = |weights: &str| {
+        let arguments = ["eval", latest.to_str().unwrap(), "--weights", weights, "--device", "cpu"];
+        run("glow-train", arguments)
+    };
+    let [raw, averaged, one, three] =
+        ["raw", "averaged", "1 step", "3 steps"].map(|weights| stdout(eval(weights)));
+    assert_eq!(raw, one);
+    assert!(three != raw && three != averaged, "{three}");
+    assert_fails(&eval("9 steps"), 1, "1 step, 3 steps");
+    let export = [latest.to_str().unwrap(), "--weights", "3 steps", "--out", bundle.to_str().unwrap()];
+    stdout(run("glow-export", export));
+    let manifest = std::fs::read_to_string(bundle.join("model.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["provenance"]["average"], "3 steps");
+    assert!(manifest["provenance"]["bits_per_dim"].is_null(), "another average was validated");
+    // An average that is wanted only now begins at the weights; one that is wanted no longer goes.
+    let more = ["--further-averages", "5 epochs", "--steps", "9"];
+    stdout(run(
+        "glow-train",
+        ["--out", parts.to_str().unwrap(), "--resume", "--device", "cpu"].iter().chain(&more),
+    ));
+    let names: Vec<String> = tensors(&parts).into_iter().map(|(name, _)| name).collect();
+    assert!(names.iter().any(|name| name.starts_with("averages.1/")));
+    assert!(!names.iter().any(|name| name.starts_with("averages.2/")));
+}
+
 /// `ulimit -v` stands in for a machine with too little memory.
 #[test]
 fn memory_that_does_not_suffice_is_foretold_and_then_an_error() {

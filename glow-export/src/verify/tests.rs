@@ -53,7 +53,7 @@ impl Setup {
             },
         );
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let parameters = || Parameters::load(&checkpoint, Weights::Averaged).unwrap();
+        let parameters = || Parameters::load(&checkpoint, Weights::Averaged.into()).unwrap();
         let reference = Reference::from_parameters(parameters()).unwrap();
         let (fp32, images) =
             (fold::fold(&parameters(), Precision::Fp32).unwrap(), Images::smooth(&deep(coupling)));
@@ -82,7 +82,7 @@ impl Setup {
         let bundle = |name: &str, frozen, precision| {
             let folder = self.folder.path().join(name);
             std::fs::create_dir_all(&folder).unwrap();
-            let provenance = provenance(&self.checkpoint, Weights::Averaged);
+            let provenance = provenance(&self.checkpoint, Weights::Averaged.into());
             let manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance);
             Draft::write(&folder, frozen, manifest, false).unwrap();
             folder

@@ -33,7 +33,7 @@ impl Run {
         self.journal.note(&format!(
             "a step: {} · memory: {} for the model and its optimiser, about {} a step ({})",
             si(cost::step_flops(model, training.memory, batch_size) as f64, "FLOP"),
-            si(cost::resident_bytes(model) as f64, "B"),
+            si(cost::resident_bytes(model, 1 + training.further_averages.len()) as f64, "B"),
             si(cost::step_bytes(model, training.memory, training.precision, batch_size) as f64, "B"),
             match training.memory {
                 Memory::Reversible => "--memory reversible".to_string(),
