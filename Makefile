@@ -114,6 +114,7 @@ package: ## pack the library crates as for a registry
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)
 	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+	GLOW=$(patsubst %/release,%/debug,$(release))/glow BACKEND=server node --test glow-runtime/page/tests/page.test.mjs
 
 test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
 	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
