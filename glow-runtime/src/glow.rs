@@ -48,6 +48,19 @@ pub struct Decoded {
 }
 
 impl Glow {
+    /// Loads the model that comes with the project, which the executable then holds (8 MB): faces at 64×64
+    /// pixels with ten attributes. With options, give [`glow_faces64::bundle`] to
+    /// [`GlowBuilder::load_bytes`](crate::GlowBuilder::load_bytes).
+    ///
+    /// **It was trained on CelebA, and is for non-commercial research only.**
+    ///
+    /// # Errors
+    /// Those of [`GlowBuilder::load_bytes`](crate::GlowBuilder::load_bytes).
+    #[cfg(feature = "faces64")]
+    pub fn faces64() -> Result<Self, Error> {
+        crate::GlowBuilder::default().load_bytes(glow_faces64::bundle())
+    }
+
     /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
         self.bundle.manifest()
