@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test test-web package bench programs demo demo-scratch fmt clean
+.PHONY: help setup tools check lint test test-web test-python wheel install-capi package bench programs demo demo-scratch fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -111,9 +111,20 @@ circles: setup ## cycles between modules (needs cargo-modules)
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --no-verify --allow-dirty
 
+PREFIX ?= /usr/local
+install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/local) with its header
+	GLOW_RELOCATABLE=1 $(CARGO) build --release -p glow-capi $(LOCKED)
+	glow-runtime/capi/install.sh $(PREFIX) $(release)
+
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)
 	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+
+test-python: setup ## the Python package, built and installed in a fresh environment (needs Python 3.10 or newer)
+	build/test-python.sh $(PACKAGE_TESTS)
+
+wheel: ## build the Python package for any Linux with glibc 2.17, and its sources (into target/wheels)
+	build/wheel.sh $(abspath $(release)/../wheels) $(WHEEL_PACKAGES)
 
 test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
 	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture

@@ -15,7 +15,8 @@ use std::path::Path;
 ///
 /// All methods take `&self`, and a `Glow` is `Send + Sync`: threads can share one, and their calls
 /// are served in the order in which they come. Large batches go through in chunks
-/// ([`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch)), with the same results.
+/// ([`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch)), with the same results. A process that is forked
+/// gets [`Error::Forked`] of every call, and must not drop a `Glow` that it inherited.
 pub struct Glow {
     pub(crate) bundle: Bundle,
     pub(crate) encoder: Option<Graph>,
@@ -289,6 +290,7 @@ impl Glow {
             GraphKind::Encoder => &self.encoder,
             GraphKind::Decoder => &self.decoder,
         };
+        self.session_options.library.check_process()?;
         graph.as_ref().ok_or(Error::NotLoaded { graph: kind })
     }
 
