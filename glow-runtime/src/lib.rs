@@ -71,12 +71,14 @@
 //! # Features
 //! | feature | gives | default |
 //! | --- | --- | --- |
+//! | `faces64` | [`Glow::faces64`]: a small model of faces, within the executable | no |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
 mod attributes;
 mod builder;
 mod device;
 mod error;
+mod error_kind;
 #[cfg(test)]
 mod fixtures;
 mod glow;
@@ -104,6 +106,7 @@ mod worker;
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::GlowBuilder;
 pub use error::{Error, RunFailure};
+pub use error_kind::ErrorKind;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
     Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Numerics,

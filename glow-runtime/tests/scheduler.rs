@@ -39,7 +39,7 @@ impl Gated {
             let _ = wait.lock().unwrap().recv();
         });
         let scheduler = scheduler(options);
-        let _first = scheduler.submit(sample(1, 0)).unwrap();
+        let _first = scheduler.submit(sample(1, 0).within(LONG)).unwrap();
         let gated = Self { scheduler, stopped, go, _first };
         gated.stopped.recv_timeout(LONG).unwrap_or_else(|_| panic!("{gated:?}"));
         gated

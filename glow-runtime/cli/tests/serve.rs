@@ -116,7 +116,6 @@ fn what_cannot_be_served_is_said() {
     let bundle = bundle();
     let bundle = bundle.to_str().unwrap();
     for (words, code, part) in [
-        (vec![], 2, "name a bundle"),
         (vec![bundle, bundle], 1, "two models are called bundle"),
         (vec!["/nowhere"], 1, "cannot be loaded from /nowhere"),
         (vec![bundle, "--queue", "0"], 2, "queue"),
@@ -129,4 +128,12 @@ fn what_cannot_be_served_is_said() {
         assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
         assert!(said.contains(part), "{words:?}: {said}");
     }
+}
+
+#[cfg(feature = "faces64")]
+#[test]
+fn without_a_bundle_it_serves_the_programs_own() {
+    let server = Serving::start(&[]);
+    let answer = server.ask("GET /v1/model");
+    assert!(answer.contains(r#""name":"faces64""#) && answer.contains(r#""Smiling""#), "{answer}");
 }

@@ -1,5 +1,5 @@
 //! `glow serve`
-use crate::failure::Misuse;
+use crate::model::Model;
 use crate::outputs::{print, say};
 use crate::runtime::Runtime;
 use anyhow::Result;
@@ -10,14 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  glow serve models/faces    and open http://127.0.0.1:8000\n  \
-    glow serve faces=models/faces64 birds=runs/birds.glow --address 0.0.0.0 --port 80\n\n\
+#[command(after_help = "Examples:\n  glow serve    and open http://127.0.0.1:8000\n  \
+    glow serve models/faces birds=runs/birds.glow --address 0.0.0.0 --port 80\n\n\
     The first bundle is the one of requests that name none. /openapi.json describes the API, /v2 is the Open\n\
     Inference Protocol, /metrics is for Prometheus. SIGTERM or Ctrl-C finishes the requests that were accepted and\n\
     ends; SIGHUP loads the bundles again. Replace a bundle's files by renaming new ones over them: they are mapped.\n\n\
     The server has no accounts and no TLS: let a proxy do that, and see docs/deploy.md.")]
 pub struct Arguments {
-    /// Bundles' folders, each under a name, or under the folder's own
+    /// Bundles' folders, each under a name, or under the folder's own [default: faces64, the model that comes with
+    /// this program]
     #[arg(value_name = "[NAME=]BUNDLE")]
     bundles: Vec<String>,
     /// Where to listen; 0.0.0.0 for every network
@@ -60,7 +61,7 @@ pub struct Arguments {
     /// The most seconds that accepted requests get to finish when the server stops
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     stop_timeout: Duration,
-    /// An origin, such as https://example.com, whose pages may call the API; may be given several times
+    /// An origin, such as <https://example.com>, whose pages may call the API; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
     /// A host name under which a proxy passes requests on, where the server listens at this machine's own address;
@@ -84,10 +85,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    if arguments.bundles.is_empty() {
-        return Err(Misuse("there is no model to serve: name a bundle's folder".into()).into());
-    }
-    let models = arguments.bundles.iter().map(|bundle| source(runtime, arguments, bundle)).collect();
+    // Of an embedded bundle, a temporary folder: kept as long as the server runs.
+    let own = match arguments.bundles.is_empty() {
+        true => Some(Model::choose(None)?.on_disk()?),
+        false => None,
+    };
+    let own = own.iter().map(|own| ModelSource::new("faces64", &own.path));
+    let named = arguments.bundles.iter().map(|bundle| source(bundle));
+    let builder = runtime.builder().sessions(arguments.sessions).trim_memory(true);
+    let models = own.chain(named).map(|source| source.builder(builder.clone())).collect();
     let access_log = arguments.access_log;
     let options = ServeOptions::new()
         .address(arguments.address)
@@ -121,10 +127,9 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
 }
 
 /// NAME=BUNDLE; a folder that has such a name itself is one.
-fn source(runtime: &Runtime, arguments: &Arguments, bundle: &str) -> ModelSource {
-    let source = match bundle.split_once('=') {
+fn source(bundle: &str) -> ModelSource {
+    match bundle.split_once('=') {
         Some((name, folder)) if !PathBuf::from(bundle).exists() => ModelSource::new(name, folder),
         _ => ModelSource::of_folder(bundle),
-    };
-    source.builder(runtime.builder().sessions(arguments.sessions).trim_memory(true))
+    }
 }
