@@ -1,6 +1,6 @@
 //! The command line.
 use crate::commands::{
-    attributes, decode, edit, encode, info, interpolate, page, reconstruct, sample, score,
+    attributes, decode, edit, encode, info, interpolate, page, reconstruct, sample, score, serve,
 };
 use crate::runtime::Runtime;
 use anyhow::Result;
@@ -12,8 +12,12 @@ use clap::{Parser, Subcommand};
     name = "glow",
     version,
     arg_required_else_help = true,
-    after_help = "Example:\n  \
-    glow sample models/faces --count 16 --out faces.png\n\n\
+    after_help = "Examples:\n  \
+    glow sample --count 16 --out faces.png\n  \
+    glow edit anna.jpg --attribute Smiling=1 --out smile.png\n\n\
+    Where no bundle is named, the model that comes with the program is used, faces64; stderr says so. Commands\n\
+    that take other arguments too take the first one for a bundle if it looks like one: a folder with\n\
+    model.json or another file of a bundle, a run's folder, or a name that ends in .glow.\n\n\
     Results go to stdout, everything else to stderr. Exit code: 0 done, 1 failed, 2 used wrongly."
 )]
 pub struct Cli {
@@ -45,6 +49,8 @@ pub enum Command {
     Score(score::Arguments),
     /// Write the page that edits faces in a browser, as a site for any static host
     Page(page::Arguments),
+    /// Serve the page, an API, the Open Inference Protocol and metrics over HTTP
+    Serve(serve::Arguments),
 }
 
 impl Cli {
@@ -62,6 +68,7 @@ impl Cli {
             Command::Attributes(arguments) => attributes::run(runtime, arguments),
             Command::Score(arguments) => score::run(runtime, arguments),
             Command::Page(arguments) => page::run(arguments),
+            Command::Serve(arguments) => serve::run(runtime, arguments),
         }
     }
 }
