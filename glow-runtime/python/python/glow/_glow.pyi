@@ -11,11 +11,12 @@ Labels = npt.NDArray[np.int64] | None
 Path = str | PathLike[str]
 
 __version__: str
+has_faces64: bool
 
 class Model:
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
         providers: list[str] | None,
         threads: int | None,

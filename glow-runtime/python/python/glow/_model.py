@@ -58,7 +58,7 @@ class Glow:
     """A frozen Glow: samples, encodes, decodes, edits and scores images.
 
     >>> import glow
-    >>> model = glow.Glow("photos.glow")  # doctest: +SKIP
+    >>> model = glow.Glow("photos.glow")  # or glow.Glow(), a model of faces  # doctest: +SKIP
     >>> images = model.sample(16, seed=1)  # doctest: +SKIP
 
     Images are uint8 [N, H, W, C]. Where a method takes images, it takes such an array in the model's size without a copy,
@@ -89,7 +89,8 @@ class Glow:
     ) -> None:
         """Loads the bundle in a folder.
 
-        path: the folder that ``glow-export`` wrote.
+        path: the folder that ``glow-export`` wrote. Default: faces64, a small model of faces at 64x64 pixels with ten
+            attributes that comes with the package. It was trained on CelebA, and is for non-commercial research only.
         threads: threads that work on one call. Default: the physical cores, over the sessions.
         providers: what executes the model, in order of preference: "auto", "cpu", "cuda:1", "tensorrt:0/fp16",
             "openvino:CPU/bf16". One that cannot be used is an error. Default: "cpu".
@@ -106,8 +107,6 @@ class Glow:
 
         Raises LibraryError, BundleError, ProviderError, ArgumentError, RunError.
         """
-        if path is None:
-            raise ArgumentError("path is missing: this build comes without a model of its own; name a bundle's folder")
         names = [providers] if isinstance(providers, str) else providers
 
         def number(name: str, given: int | None) -> int | None:
@@ -116,7 +115,7 @@ class Glow:
         found = None if onnxruntime is not None else _onnxruntime.library_folder()
         try:
             self._native = _glow.Model(
-                os.fspath(path),
+                None if path is None else os.fspath(path),
                 providers=None if names is None else [str(name) for name in names],
                 threads=number("threads", threads),
                 sessions=number("sessions", sessions),
@@ -169,7 +168,7 @@ class Glow:
 
     @property
     def folder(self) -> str | None:
-        """The bundle's folder."""
+        """The bundle's folder; None for the model that comes with the package."""
         folder = self._native.folder()
         return None if folder is None else os.fspath(folder)
 
@@ -359,7 +358,7 @@ class Glow:
 
     def __repr__(self) -> str:
         height, width, channels = self.shape
-        return f"Glow({self.folder!r}, {height}x{width}x{channels}, {', '.join(self.providers)})"
+        return f"Glow({self.folder or 'faces64'!r}, {height}x{width}x{channels}, {', '.join(self.providers)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
