@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test test-web package bench demo fmt clean
+.PHONY: help setup tools check lint test test-web install-capi package bench demo fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -15,7 +15,7 @@ export PYTHON
 LOCKED := $(if $(CI),--locked)
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 # --- Setup ----------------------------------------------------------------------------------------
 # Each folder in .native/ holds a stamp named after its pins: a second `make setup` fetches nothing,
@@ -110,6 +110,11 @@ circles: setup ## cycles between modules (needs cargo-modules)
 
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-data -p glow-runtime --no-verify --allow-dirty
+
+PREFIX ?= /usr/local
+install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/local) with its header
+	GLOW_RELOCATABLE=1 $(CARGO) build --release -p glow-capi $(LOCKED)
+	glow-runtime/capi/install.sh $(PREFIX) $(release)
 
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)

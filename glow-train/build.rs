@@ -1,10 +1,12 @@
-//! Finds libtorch (see `build/libtorch.rs`), and compiles the C interface to its c10d library.
+//! Finds libtorch (see `build/libtorch.rs`), and compiles the C interfaces to its c10d library and to its
+//! switches for TF32.
 #[path = "../build/libtorch.rs"]
 mod libtorch;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=c10d");
+    println!("cargo::rerun-if-changed=tf32");
     let Some(libtorch) = libtorch::find() else {
         return;
     };
@@ -20,5 +22,6 @@ fn main() {
         .flag("-isystem")
         .flag(libtorch.join("include/torch/csrc/api/include"))
         .file("c10d/shim.cpp")
-        .compile("glow_c10d");
+        .file("tf32/shim.cpp")
+        .compile("glow_torch");
 }

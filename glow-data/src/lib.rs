@@ -16,6 +16,7 @@
 //! | `dataset` | the trait [`Dataset`] and its two parts, [`Splits`] |
 //! | `kinds` | a file for each kind of data set |
 //! | `containers` | the file formats that kinds are stored in: idx, LMDB, npz, pickle, TFRecord |
+//! | [`notice`] | lines for a person, above a progress bar |
 //! | `source`, `memory`, `skipped` | decoding at once or on demand, and the account of unusable images |
 //! | `split`, `order`, `augment` | held-out images, the order of images, random changes to them |
 //! | `loader` | batches, decoded ahead on threads |
@@ -68,6 +69,8 @@ mod kinds;
 mod loader;
 #[cfg(feature = "datasets")]
 mod memory;
+#[cfg(feature = "datasets")]
+pub mod notice;
 #[cfg(feature = "datasets")]
 mod open;
 #[cfg(feature = "datasets")]

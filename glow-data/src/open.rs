@@ -8,7 +8,7 @@ use crate::fit::Fit;
 use crate::kinds::{celeba, cifar10, imagenet, images, lsun, mnist, openai};
 use crate::source::{self, Source};
 use crate::split::{Concatenated, Relabelled};
-use crate::{DataError, DataKind, DataSpec, Dataset, ImageShape, SkippedReport, Splits, folder};
+use crate::{DataError, DataKind, DataSpec, Dataset, ImageShape, SkippedReport, Splits, folder, notice};
 
 /// How a data set is opened.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -165,7 +165,7 @@ impl<'a> Opening<'a> {
     pub fn note(&self, text: &dyn fmt::Display) {
         let text = text.to_string();
         if !text.is_empty() {
-            eprintln!("note: {text}");
+            notice::note(format_args!("note: {text}"));
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::notice;
+
 /// How many images are named; the others are only counted.
 const NAMED: usize = 10;
 
@@ -55,10 +57,10 @@ impl SkippedReport {
         }
         if inner.first.len() < NAMED {
             let image = SkippedImage { file: file.into(), reason: reason.to_string() };
-            eprintln!("warning: skipped {image}");
+            notice::note(format_args!("warning: skipped {image}"));
             inner.first.push(image);
         } else if inner.files.len() == NAMED + 1 {
-            eprintln!("warning: further skipped images are counted and not named");
+            notice::note(format_args!("warning: further skipped images are counted and not named"));
         }
     }
 
@@ -72,7 +74,9 @@ impl SkippedReport {
     pub(crate) fn record_gray(&self, name: &str) {
         let mut inner = self.lock();
         if inner.gray.insert(name.into()) && inner.gray.len() == 1 {
-            eprintln!("note: some images are gray, such as {name}; for this RGB model, R = G = B in them");
+            notice::note(format_args!(
+                "note: some images are gray, such as {name}; for this RGB model, R = G = B in them"
+            ));
         }
     }
 
@@ -80,7 +84,9 @@ impl SkippedReport {
     pub(crate) fn count_gray(&self, gray: usize, all: usize) {
         if gray > 0 {
             self.lock().counted_gray += gray;
-            eprintln!("note: {gray} of {all} images are gray; for this RGB model, R = G = B in them");
+            notice::note(format_args!(
+                "note: {gray} of {all} images are gray; for this RGB model, R = G = B in them"
+            ));
         }
     }
 

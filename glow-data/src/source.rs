@@ -12,7 +12,7 @@ use crate::fit::{Fit, Fitted};
 use crate::memory::Memory;
 use crate::open::{Opening, Part};
 use crate::split;
-use crate::{DataError, DataSpec, Dataset, Example, ImageError, ImageShape, SkippedReport, Splits};
+use crate::{DataError, DataSpec, Dataset, Example, ImageError, ImageShape, SkippedReport, Splits, notice};
 
 /// Images that are looked at to tell whether a data set is gray.
 const PROBES: usize = 16;
@@ -224,7 +224,9 @@ pub(crate) fn progress(doing: &str, things: &str, count: usize) -> ProgressBar {
     let style =
         ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {things}, {{eta}} left"))
             .expect("the template is valid");
-    ProgressBar::new(count as u64).with_style(style)
+    let bar = ProgressBar::new(count as u64).with_style(style);
+    notice::above(&bar);
+    bar
 }
 
 /// Images that are decoded when they are asked for.

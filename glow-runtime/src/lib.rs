@@ -77,6 +77,7 @@ mod attributes;
 mod builder;
 mod device;
 mod error;
+mod error_kind;
 #[cfg(test)]
 mod fixtures;
 mod glow;
@@ -104,6 +105,7 @@ mod worker;
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::GlowBuilder;
 pub use error::{Error, RunFailure};
+pub use error_kind::ErrorKind;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
     Architecture, BundleBytes, BundleError, Coupling, FileEntry, Int8Layout, LatentShape, Manifest, Numerics,

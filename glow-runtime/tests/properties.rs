@@ -3,6 +3,7 @@ mod support;
 
 use glow_runtime::{EncodeOptions, Glow, Interpolation, Latents, Noise, SampleOptions, ScoreOptions};
 use ndarray::{Array4, Axis, s};
+use sha2::{Digest, Sha256};
 use support::{conditional, load, noise, unconditional};
 
 #[test]
@@ -26,6 +27,16 @@ fn a_sample_is_the_same_in_every_batch_and_chunk() {
     }
     let other = options.seed(2);
     assert_ne!(glow.sample(64, &other).unwrap(), all);
+}
+
+/// The same hash is asserted from C, Python and the browser.
+#[test]
+fn a_seed_gives_the_same_pictures_in_every_language() {
+    let images = load().sample(6, &SampleOptions::new().seed(1)).unwrap();
+    let digest = Sha256::digest(images.as_slice().unwrap());
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = include_str!("../../models/tests/samples.sha256");
+    assert_eq!(Some(hash.as_str()), golden.split_whitespace().next());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The device a run uses, chosen at run time by one binary.
-use glow_models::NetworkPrecision;
+use crate::tf32;
 use std::path::Path;
 use std::str::FromStr;
 use tch::{Cuda, Device};
@@ -74,6 +74,10 @@ impl DeviceChoice {
 
     /// Opens the device; CUDA's libraries are opened only if it is asked for or looked for.
     ///
+    /// With CUDA, products of f32 numbers are not rounded to TF32 from then on in this process, whatever the
+    /// environment says; but for those of coupling networks in
+    /// [`NetworkPrecision::Tf32`](glow_models::NetworkPrecision), while they compute.
+    ///
     /// # Errors
     /// CUDA was asked for and cannot be used. [`DeviceChoice::Auto`] then takes the CPU.
     pub fn open(self) -> Result<Device, DeviceError> {
@@ -95,21 +99,9 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// The environment variable, with its value, by which CUDA's libraries multiply f32 numbers as `precision`
-/// says. A program sets it before its first tensor and its first thread.
-///
-/// fp32 and bf16 forbid TF32 altogether, whatever else the environment says: the flow path is f32 in both,
-/// and cuDNN would round its convolutions to 10 bits of mantissa unless told otherwise. tf32 rounds every
-/// product of f32 numbers, the flow path's among them.
-pub fn cuda_precision(precision: NetworkPrecision) -> (&'static str, &'static str) {
-    match precision {
-        NetworkPrecision::Fp32 | NetworkPrecision::Bf16 => ("NVIDIA_TF32_OVERRIDE", "0"),
-        NetworkPrecision::Tf32 => ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
-    }
-}
-
 fn cuda(index: usize) -> Result<Device, DeviceError> {
     open_cuda_library()?;
+    tf32::forbid();
     let count = Cuda::device_count();
     if (index as i64) < count {
         return Ok(Device::Cuda(index));
@@ -138,14 +130,6 @@ fn open_cuda_library() -> Result<(), DeviceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tf32_is_forbidden_wherever_the_flow_path_is_f32() {
-        for precision in [NetworkPrecision::Fp32, NetworkPrecision::Bf16] {
-            assert_eq!(cuda_precision(precision), ("NVIDIA_TF32_OVERRIDE", "0"));
-        }
-        assert_ne!(cuda_precision(NetworkPrecision::Tf32).0, "NVIDIA_TF32_OVERRIDE");
-    }
 
     #[test]
     fn device_names() {

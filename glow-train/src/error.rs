@@ -88,10 +88,10 @@ pub enum TrainError {
         /// Which process of which machine, if it is known.
         holder: String,
     },
-    /// Reversible steps with rounded products.
+    /// Reversible steps with products in TF32.
     #[error(
-        "--precision tf32 with --memory reversible: each step's input would be recomputed through products of 10 \
-         bits, and the gradients would be wrong unseen; take --precision fp32 or bf16, or --memory checkpoint"
+        "--precision tf32 cannot be used with --memory reversible, which it was never tried with: take --precision \
+         bf16 or fp32, or --memory checkpoint"
     )]
     ReversibleTf32,
     /// A reversible step's inputs, recomputed from its outputs, are not what they were.

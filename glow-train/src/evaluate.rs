@@ -130,7 +130,7 @@ pub fn bits_per_dim(
     let inputs = Inputs { model: model.clone(), device, seed };
     torch::attempt("evaluating a batch of images", || {
         let (x, labels) = inputs.of(batch, Purpose::Noise { draw })?;
-        let encoded = tch::no_grad(|| glow.encode(&x, labels.as_ref()))?;
+        let encoded = torch::no_grad(|| glow.encode(&x, labels.as_ref()))?;
         let log_prob =
             Vec::<f64>::try_from(encoded.log_prob.to_kind(Kind::Double)).expect("one number an image");
         Ok(log_prob.into_iter().map(|log_prob| model.bits_per_dim(log_prob)).collect())

@@ -27,6 +27,7 @@ pub mod optimizer;
 mod progress;
 pub mod run;
 pub mod sample;
+mod tf32;
 mod torch;
 pub mod trainer;
 

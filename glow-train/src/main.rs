@@ -4,7 +4,8 @@ mod ranks;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use glow_models::{Checkpoint, Config, NetworkPrecision, Pretrained, Weights, find_checkpoint};
+use glow_data::notice;
+use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::distributed::launcher::LaunchError;
@@ -55,14 +56,6 @@ fn device(matches: &ArgMatches) -> Result<tch::Device> {
     Ok(device)
 }
 
-/// Tells CUDA's libraries how to multiply; they read it when the first tensor is made.
-fn set_cuda_precision(precision: NetworkPrecision) {
-    let (name, value) = device::cuda_precision(precision);
-    // SAFETY: no thread of the program reads the environment meanwhile: there is one alone, or, in a team, those
-    // that wait for signals and for the other processes.
-    unsafe { std::env::set_var(name, value) };
-}
-
 fn train(matches: &ArgMatches) -> Result<()> {
     if let Some(&processes) = matches.get_one::<u16>("processes")
         && processes > 1
@@ -78,7 +71,6 @@ fn train(matches: &ArgMatches) -> Result<()> {
 fn train_alone(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let (config, start) = resolve(matches, &out)?;
-    set_cuda_precision(config.training.precision);
     let device = device(matches)?;
     let stop = stop_on_ctrl_c(true)?;
     let outcome = run::train(config, &out, start, device, &stop)?;
@@ -158,7 +150,7 @@ fn stop_on_ctrl_c(speaks: bool) -> Result<Arc<AtomicBool>> {
         if !speaks {
             return;
         }
-        eprintln!("\nstopping after this step; once more to stop at once, without a checkpoint");
+        notice::note("\nstopping after this step; once more to stop at once, without a checkpoint");
     })
     .context("cannot handle Ctrl-C")?;
     Ok(stop)
@@ -209,8 +201,8 @@ fn eval(matches: &ArgMatches) -> Result<()> {
             (if split == "train" { splits.train } else { splits.validation }, splits.skipped)
         }
     };
+    run::note_unnamed_classes(checkpoint.path(), &config, class_names, dataset.classes());
     let n_bits = config.model.n_bits;
-    set_cuda_precision(NetworkPrecision::Fp32);
     let device = device(matches)?;
     let glow = load_glow(&checkpoint, weights, device)?;
     let how = Evaluation {

@@ -8,6 +8,7 @@
 //! Of that factor Kingma & Ba 2015 have only 1/(1 − β1ᵗ) in their Adamax; its other half warms up over the
 //! memory of β2, about an epoch where that is tied to one.
 use crate::flow::{Gradients, Parameters};
+use crate::torch::no_grad;
 use glow_models::{Optimizer as Rule, Parameter, Plan, Training};
 use tch::{Kind, Tensor};
 
@@ -101,7 +102,7 @@ impl Optimizer {
 
     /// Sets every average to its weight: the start of averaging.
     pub fn reset_averages(&mut self) {
-        tch::no_grad(|| self.averages.copy_(&self.weights));
+        no_grad(|| self.averages.copy_(&self.weights));
     }
 
     /// The parameter whose gradient went wrong first, going back through the layers.
@@ -131,7 +132,7 @@ impl Optimizer {
             return;
         }
         let slice = if waits { SLICE } else { length };
-        tch::no_grad(|| {
+        no_grad(|| {
             // 1 for a step that is taken, 0 for one that is not, which only CUDA comes to see.
             let taken = scale.ne(0).to_kind(Kind::Float);
             let (learn_mean, learn_size, learn_average) =

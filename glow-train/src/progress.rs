@@ -1,4 +1,5 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+use glow_data::notice;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -22,6 +23,7 @@ impl Progress {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_position(done);
             bar.set_style(style.expect("a constant template"));
             bar.reset_eta();
+            notice::above(&bar);
             bar
         });
         Self { bar, total, silent: false }
@@ -45,18 +47,16 @@ impl Progress {
             Some(bar) => bar.set_message(text.to_string()),
             None if self.silent => {}
             None => match self.total {
-                Some(total) => eprintln!("step {step}/{total} · {text}"),
-                None => eprintln!("step {step} · {text}"),
+                Some(total) => notice::note(format_args!("step {step}/{total} · {text}")),
+                None => notice::note(format_args!("step {step} · {text}")),
             },
         }
     }
 
     /// A line that stays.
     pub fn note(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None if self.silent => {}
-            None => eprintln!("{text}"),
+        if !self.silent {
+            notice::note(text);
         }
     }
 }

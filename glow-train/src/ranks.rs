@@ -1,5 +1,5 @@
 //! The program as one of several processes, and as their launcher.
-use super::{UsageError, cli, path, report, resolve, set_cuda_precision, stop_on_ctrl_c};
+use super::{UsageError, cli, path, report, resolve, stop_on_ctrl_c};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_models::Config;
@@ -94,7 +94,6 @@ fn prepare(matches: &ArgMatches, offer: &str, local_rank: usize) -> Result<(Conf
     for (name, value) in cli::overrides(matches).filter(|(name, _)| LOCAL.contains(name)) {
         config.set(name, value)?;
     }
-    set_cuda_precision(config.training.precision);
     let choice = matches.get_one::<DeviceChoice>("device").expect("it has a default");
     Ok((config, choice.open_for(local_rank)?))
 }

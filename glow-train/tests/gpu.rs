@@ -3,19 +3,12 @@
 use glow_data::Batch;
 use glow_models::{Architecture, Config, Coupling, Memory, NetworkPrecision, Training, Weights};
 use glow_train::Trainer;
-use glow_train::device::{DeviceChoice, cuda_precision};
+use glow_train::device::DeviceChoice;
 use glow_train::evaluate::bits_per_dim;
-use std::sync::Once;
 use tch::Device;
 
-/// The first CUDA device, its products without TF32; `None`, and a line that says so, where there is none.
+/// The first CUDA device; `None`, and a line that says so, where there is none.
 fn cuda() -> Option<Device> {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let (name, value) = cuda_precision(NetworkPrecision::Fp32);
-        // SAFETY: `make test-gpu` runs one test at a time, and nothing has opened CUDA yet.
-        unsafe { std::env::set_var(name, value) };
-    });
     match DeviceChoice::Cuda(0).open() {
         Ok(device) => Some(device),
         Err(error) => {
@@ -77,6 +70,20 @@ fn an_evaluation_on_a_gpu_is_that_on_the_cpu() {
     for (actual, expected) in of(device).iter().zip(of(Device::Cpu)) {
         assert!((actual - expected).abs() < 1e-4, "{actual} and {expected}");
     }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn tf32_rounds_the_networks_and_nothing_else() {
+    let Some(device) = cuda() else { return };
+    let [exact, rounded] = [NetworkPrecision::Fp32, NetworkPrecision::Tf32]
+        .map(|precision| losses(device, Memory::Autograd, precision, 5));
+    assert_ne!(exact, rounded);
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        assert!((exact - rounded).abs() < 1e-2, "{exact} and {rounded}");
+    }
+    // With its last convolutions at zero a network's rounding does not show: what is left is the flow path.
+    assert_eq!(exact[0], rounded[0]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn several_processes_take_the_steps_of_one() {
     let one = root.join("one");
     succeed(images, &one, &[]);
     // 3 does not divide the batch of 8.
-    for processes in ["2", "3"] {
+    for processes in ["2", "3", "4"] {
         let several = root.join(processes);
         succeed(images, &several, &["--processes", processes]);
         assert_same_curves(&one, &several, processes);

@@ -49,7 +49,7 @@ pub struct Pretrained {
 #[derive(Debug)]
 enum Source {
     Checkpoint(Box<Checkpoint>),
-    Bundle(ParameterValues),
+    Bundle { values: ParameterValues, class_names: Vec<String> },
 }
 
 impl Pretrained {
@@ -63,7 +63,8 @@ impl Pretrained {
                 Bundle::open(path).map_err(|source| PretrainedError::Bundle { path: path.into(), source })?;
             let values =
                 thaw(&bundle).map_err(|source| PretrainedError::Thaw { path: path.into(), source })?;
-            return Ok(Self { path: path.into(), source: Source::Bundle(values) });
+            let class_names = bundle.manifest().class_names.clone();
+            return Ok(Self { path: path.into(), source: Source::Bundle { values, class_names } });
         }
         let path = find_checkpoint(path)?;
         let checkpoint = Checkpoint::open(&path)?;
@@ -82,7 +83,16 @@ impl Pretrained {
     pub fn architecture(&self) -> &Architecture {
         match &self.source {
             Source::Checkpoint(checkpoint) => &checkpoint.meta().config.model,
-            Source::Bundle(values) => values.architecture(),
+            Source::Bundle { values, .. } => values.architecture(),
+        }
+    }
+
+    /// The names of the model's classes, in the order of their labels, which a run that starts from these weights
+    /// keeps. Empty for a model without classes, and for one of a version that did not name them.
+    pub fn class_names(&self) -> &[String] {
+        match &self.source {
+            Source::Checkpoint(checkpoint) => &checkpoint.meta().class_names,
+            Source::Bundle { class_names, .. } => class_names,
         }
     }
 
@@ -90,7 +100,7 @@ impl Pretrained {
     /// matrices, whichever form they were trained in.
     pub fn fits(&self, asked: &Architecture) -> bool {
         let mut asked = asked.clone();
-        if matches!(self.source, Source::Bundle(_)) && asked.permutation == Permutation::Invconv {
+        if matches!(self.source, Source::Bundle { .. }) && asked.permutation == Permutation::Invconv {
             asked.permutation = Permutation::InvconvPlain;
         }
         *self.architecture() == asked
@@ -105,7 +115,7 @@ impl Pretrained {
     /// If the architecture has no such parameter.
     pub fn bytes(&self, parameter: &Parameter) -> Result<Vec<u8>, PretrainedError> {
         match &self.source {
-            Source::Bundle(values) => Ok(values.bytes(parameter)),
+            Source::Bundle { values, .. } => Ok(values.bytes(parameter)),
             Source::Checkpoint(checkpoint) => {
                 let weights = checkpoint.meta().config.training.weights;
                 let group = match (parameter.role, weights) {
@@ -154,6 +164,16 @@ mod tests {
             assert!(pretrained.fits(&pretrained.architecture().clone()));
             assert!(!pretrained.fits(&Architecture::default()));
         }
+    }
+
+    #[test]
+    fn classes_keep_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        checkpoint(&path, |_| {});
+        assert!(Pretrained::open(&path).unwrap().class_names().is_empty());
+        checkpoint(&path, |meta| meta.class_names = vec!["cats".into(), "owls".into()]);
+        assert_eq!(Pretrained::open(&path).unwrap().class_names(), ["cats", "owls"]);
     }
 
     #[test]

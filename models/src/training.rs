@@ -33,7 +33,7 @@ pub enum Memory {
 pub enum NetworkPrecision {
     /// 32-bit floats.
     Fp32,
-    /// On CUDA, matrix products and convolutions with 10 bits of mantissa; elsewhere as fp32.
+    /// On CUDA, the coupling networks' products with factors of 10 bits of mantissa; elsewhere as fp32.
     Tf32,
     /// bfloat16 in the coupling networks.
     Bf16,
@@ -107,7 +107,7 @@ hyperparameters! {
         weight_y: f64 = 0.01,
         /// What a step keeps for the backward pass: "autograd" (everything), "checkpoint" (the input of each step of flow) or "reversible" (the last output alone).
         memory: Memory = Memory::Autograd,
-        /// Arithmetic of training: "fp32"; "bf16" in the coupling networks, all else in fp32; or "tf32" in all products (CUDA only, not with "reversible" memory).
+        /// Arithmetic of training: "fp32"; "bf16" in the coupling networks, all else in fp32; or "tf32", 10 bits of mantissa in their products (CUDA only, not with "reversible" memory).
         precision: NetworkPrecision = NetworkPrecision::Fp32,
         /// How gradients travel between the processes of a run: "fp32" or "bf16" (half of the traffic, less exact); no matter for one process.
         gradient_sums: GradientSums = GradientSums::Fp32,

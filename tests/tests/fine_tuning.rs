@@ -1,10 +1,14 @@
 //! `--init-from`: new runs from the weights of a model that exists, on real images.
-use glow_models::{Checkpoint, Permutation};
+use glow_models::{Checkpoint, CheckpointMeta, Group, Permutation, write_atomically};
 use glow_tests::{assert_fails, faces, run, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn train(out: &Path, more: &[&str]) -> std::process::Output {
-    let data = format!("images:{}", faces().display());
+    train_on(&faces(), out, more)
+}
+
+fn train_on(data: &Path, out: &Path, more: &[&str]) -> std::process::Output {
+    let data = format!("images:{}", data.display());
     let mut arguments = vec!["--data", &data, "--out", out.to_str().unwrap(), "--device", "cpu"];
     arguments.extend(["--batch-size", "8", "--sample-every", "none", "--warmup", "5 steps"]);
     arguments.extend(more);
@@ -57,4 +61,57 @@ fn a_run_starts_where_the_model_that_it_is_given_stands() {
     }
     let nothing = folder.path().join("nothing");
     assert_fails(&train(&nothing, &["--init-from", nothing.to_str().unwrap()]), 1, "does not exist");
+}
+
+/// A folder of classes, each with the photographs of one person.
+fn classes(folder: PathBuf, names: &[&str]) -> PathBuf {
+    for (person, name) in (1..).zip(names) {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        for photograph in 1..=10 {
+            let from = faces().join(format!("s{person}/{photograph}.pgm"));
+            std::fs::copy(from, folder.join(name).join(format!("{photograph}.pgm"))).unwrap();
+        }
+    }
+    folder
+}
+
+#[test]
+fn labels_follow_the_names_of_the_classes_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let [first, bundle] = ["first", "bundle"].map(path);
+    let model = ["--channels", "1", "--height", "16", "--width", "16", "--levels", "2", "--depth", "1"];
+    let size = ["--hidden", "8", "--classes", "3", "--train-for", "2 steps"];
+    let names = ["cats", "dogs", "owls"];
+    stdout(train_on(&classes(path("pets"), &names), &first, &[&model[..], &size].concat()));
+    stdout(run("glow-export", [first.as_os_str(), "--out".as_ref(), bundle.as_os_str()]));
+    // One class is missing: by position owls would be dogs.
+    let fewer = classes(path("fewer"), &["cats", "owls"]);
+    let others = classes(path("others"), &["bats", "cats"]);
+    for source in [&first, &bundle] {
+        let from = ["--init-from", source.to_str().unwrap(), "--train-for", "1 step"];
+        let out = source.with_extension("fine");
+        stdout(train_on(&fewer, &out, &from));
+        let latest = Checkpoint::open(&out.join("checkpoints/latest.safetensors")).unwrap();
+        assert_eq!(latest.meta().class_names, names);
+        let refused = source.with_extension("refused");
+        assert_fails(&train_on(&others, &refused, &from), 1, "bats");
+        assert!(!refused.exists());
+    }
+
+    // A checkpoint of a version that did not name its classes.
+    let latest = Checkpoint::open(&first.join("checkpoints/latest.safetensors")).unwrap();
+    let (old, meta) =
+        (path("old.safetensors"), CheckpointMeta { class_names: vec![], ..latest.meta().clone() });
+    write_atomically(&old, |out| {
+        Checkpoint::write(out, &meta, &Group::WEIGHTS, |group, parameter, out| {
+            out.write_all(&latest.bytes(group, &parameter.name).unwrap())
+        })
+    })
+    .unwrap();
+    let from = ["--init-from", old.to_str().unwrap(), "--train-for", "1 step"];
+    let output = train_on(&others, &path("unnamed"), &from);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    stdout(output);
+    assert!(stderr.contains("old.safetensors") && stderr.contains("bats, cats"), "{stderr}");
 }

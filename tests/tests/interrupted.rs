@@ -227,6 +227,13 @@ fn what_was_validated_and_drawn_is_not_done_again() {
         stdout(run("glow-train", start(&faces(), out, &format!("{often} {steps}")).get_args()));
     };
     trained(&out, "--steps 4");
+    // The best checkpoint is the latest one under a second name, with its own validation in it.
+    let [latest, best] = ["latest", "best"].map(|name| out.join(format!("checkpoints/{name}.safetensors")));
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&latest), inode(&best));
+    let validated = Checkpoint::open(&best).unwrap().meta().bits_per_dim.map(f64::to_bits);
+    let noted = lines(&out, "validation").last().unwrap()["bits_per_dim"].as_f64().map(f64::to_bits);
+    assert_eq!(validated, noted);
     let first = lines(&out, "validation");
     let grid = out.join("samples/step-00000004.png");
     let drawn = std::fs::metadata(&grid).unwrap().modified().unwrap();

@@ -100,7 +100,8 @@ fn decoding_undoes_encoding_on_trained_models() {
         let images = Tensor::from_data_size(&batch.images, &[32, 32, 32, 1], Kind::Uint8);
         let x = dequantize(model, &images, &uniform_noise(model, 32, 1, Purpose::Noise { draw: 0 }, 0));
         let glow = trainer.glow(Weights::Raw).unwrap();
-        let encoded = tch::no_grad(|| glow.encode(&x, None)).unwrap();
+        let _guard = tch::no_grad_guard();
+        let encoded = glow.encode(&x, None).unwrap();
         let error = (glow.decode(&encoded.eps, None).unwrap() - &x).abs().max().double_value(&[]);
         assert!(error <= 1e-4, "{error} at {levels} levels");
     }
@@ -117,7 +118,8 @@ fn the_frozen_encoder_gives_the_trainers_bits_per_dim() {
     let batch = real_images(64);
     let (noise_tensor, noise_array) = noise(model, 64, 9);
     let images = Tensor::from_data_size(&batch.images, &[64, 32, 32, 1], Kind::Uint8);
-    let encoded = tch::no_grad(|| trainers.encode(&dequantize(model, &images, &noise_tensor), None)).unwrap();
+    let _guard = tch::no_grad_guard();
+    let encoded = trainers.encode(&dequantize(model, &images, &noise_tensor), None).unwrap();
     let expected = Vec::<f64>::try_from(encoded.log_prob.to_kind(Kind::Double)).unwrap();
     let actual = runtime.encode_with(array(&batch).view(), noise_array.view(), None).unwrap();
     for (expected, actual) in expected.into_iter().zip(&actual.log_prob) {

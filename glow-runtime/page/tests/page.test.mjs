@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { readTensors } from '../web/model/safetensors.js';
 import {
-  folder, glow, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, SOFTWARE_GPU,
+  folder, glow, GOLDEN, hashOf, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, SOFTWARE_GPU,
 } from './site.mjs';
 
 const TIMEOUT = 60_000;
@@ -146,6 +146,9 @@ test('draws are those of glow sample', async () => {
     assert.equal(await draws.count(), 12);
   };
   await compare('draws-1', '--seed', '1');
+  const first = [];
+  for (let i = 0; i < 6; i++) first.push(await canvas(draws.nth(i)));
+  assert.equal(hashOf(first), GOLDEN);
   await page.getByLabel('Seed', { exact: true }).fill('18446744073709551615');
   await page.keyboard.press('Enter');
   await slide('Temperature', 0.9);

@@ -1,5 +1,6 @@
 // What the tests stand on: the program glow, a bundle, a site that it writes, a server for it, a browser.
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -129,6 +130,10 @@ export function serve(site, { isolated = true } = {}) {
     });
   });
 }
+
+/** The hash of the pixels of six samples of seed 1, which is asserted from Rust, C and Python too. */
+export const [GOLDEN] = readFileSync(join(root, 'models/tests/samples.sha256'), 'utf8').split(' ');
+export const hashOf = (images) => createHash('sha256').update(Uint8Array.from(images.flat())).digest('hex');
 
 const QUIET = [
   '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking',

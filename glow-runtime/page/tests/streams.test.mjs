@@ -13,7 +13,7 @@ import { checkRecipe, RecipeError } from '../web/model/recipe.js';
 import { readTensors } from '../web/model/safetensors.js';
 import { sha256 } from '../web/model/sha256.js';
 import { compare } from '../web/model/typicality.js';
-import { folder, glow, makeBundle, pattern, png, PREPROCESSING, readAll } from './site.mjs';
+import { folder, glow, GOLDEN, hashOf, makeBundle, pattern, png, PREPROCESSING, readAll } from './site.mjs';
 
 const { bundle, prepared } = await makeBundle();
 const { latent_shapes: shapes } = JSON.parse(readFileSync(join(bundle, 'model.json'), 'utf8'));
@@ -43,6 +43,8 @@ test('latents of a seed decode to the pictures of glow sample', async () => {
     glow('sample', bundle, '--count', '6', '--seed', seed, '--temperature', String(temperature), ...more, '--out', there);
     const decoded = Array.from({ length: 6 }, (_, number) => readAll(join(here, String(number)))[0]);
     assert.deepEqual(decoded, readAll(there));
+    // The hash that is asserted from Rust, C and Python too.
+    if (seed === '1') assert.equal(hashOf(decoded), GOLDEN);
   }
 });
 

@@ -3,6 +3,7 @@
 //! What the loop asks of a team costs nothing where there is one process.
 use super::error::DistributedError;
 use super::group::{Pending, ProcessGroup};
+use crate::torch::no_grad;
 use glow_data::Part;
 use tch::{Kind, Tensor};
 
@@ -120,7 +121,7 @@ impl Team {
         for PendingSum { pending, mut sum, rounded } in sums {
             pending.finish(self.group.as_ref().expect("a group began it"))?;
             if let Some(rounded) = rounded {
-                tch::no_grad(|| sum.copy_(&rounded));
+                no_grad(|| sum.copy_(&rounded));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::linear::{LinearMap, LinearMaps};
 use super::prior::MissingLabels;
 use super::squeeze::{halves, unsqueeze};
 use super::step::StepCache;
+use crate::torch::no_grad;
 use glow_models::Memory;
 use tch::{Kind, Tensor};
 
@@ -116,7 +117,7 @@ impl Glow {
         let mut eps = Vec::with_capacity(self.levels.len());
         let mut level_log_prob = Vec::with_capacity(self.levels.len());
         let mut tapes = Vec::with_capacity(self.levels.len());
-        let z = tch::no_grad(|| {
+        let z = no_grad(|| {
             self.walk(x, |_, level, z| {
                 let (maps, of_steps) = level.differentiable_maps(x.kind());
                 let mut steps = StepsTape::new(memory);
@@ -157,7 +158,7 @@ impl Glow {
         Ok(Differentiated {
             encoded: Encoded::new(self.architecture(), eps, level_log_prob, label_bits),
             by_x: g,
-            drift: (memory == Memory::Reversible).then(|| tch::no_grad(|| (z - x).abs().max())),
+            drift: (memory == Memory::Reversible).then(|| no_grad(|| (z - x).abs().max())),
         })
     }
 }
@@ -166,7 +167,7 @@ impl Level {
     /// The affine maps of the steps with autograd history, and each one in the flow's element type without.
     fn differentiable_maps(&self, kind: Kind) -> (LinearMaps, Vec<LinearMap>) {
         let maps = tch::with_grad(|| self.linear.maps());
-        let of_steps = tch::no_grad(|| maps.forward(kind));
+        let of_steps = no_grad(|| maps.forward(kind));
         (maps, of_steps)
     }
 
@@ -191,7 +192,7 @@ impl Level {
         let images = z.size()[0] as f64;
         let (maps, of_steps) = linear.unwrap_or_else(|| self.differentiable_maps(z.kind()));
         let mut by_maps = Vec::with_capacity(of_steps.len());
-        tch::no_grad(|| {
+        no_grad(|| {
             let mut inverses = match steps {
                 StepsTape::Nothing => maps.inverse(z.kind()),
                 _ => Vec::new(),

@@ -1,4 +1,5 @@
 //! Between pixels and the flow's x (paper, section 2; `n_bits` as in the published code).
+use crate::torch::filled;
 use glow_models::Architecture;
 use glow_models::random::{self, Purpose};
 use tch::{Kind, Tensor};
@@ -34,12 +35,9 @@ pub fn uniform_noise(
     first: u64,
 ) -> Tensor {
     let dims = architecture.dims();
-    let mut noise = Vec::with_capacity(n * dims);
-    for image in 0..n as u64 {
-        noise.extend(random::noise(seed, purpose, first.wrapping_add(image)).take(dims));
-    }
     let [h, w, c] = [architecture.height, architecture.width, architecture.channels].map(|size| size as i64);
-    Tensor::from_slice(&noise).reshape([n as i64, h, w, c])
+    let of_image = |image| random::noise(seed, purpose, first.wrapping_add(image)).take(dims);
+    filled(&[n as i64, h, w, c], (0..n as u64).flat_map(of_image))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which layer went wrong first.
 use super::glow::{Glow, Level};
 use super::squeeze::halves;
+use crate::torch::no_grad;
 use tch::Tensor;
 
 impl Glow {
@@ -9,7 +10,7 @@ impl Glow {
     /// # Panics
     /// If libtorch fails, as in [`Glow::encode`].
     pub fn first_not_finite(&self, x: &Tensor, labels: Option<&Tensor>) -> Option<String> {
-        tch::no_grad(|| {
+        no_grad(|| {
             let top = match self.walk(x, |index, level, z| level.first_not_finite(index, z)) {
                 Ok(z) => self.score_top(&z, labels).ok()?,
                 Err(layer) => return Some(layer),

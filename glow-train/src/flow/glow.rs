@@ -1,10 +1,12 @@
 //! The whole flow: squeeze, steps, split, level by level (paper, figure 2).
 use super::Parameters;
 use super::linear::{LevelLinear, LinearMap, LinearMaps};
+use super::network::element;
 use super::prior::{Classifier, MissingLabels, SplitPrior, TopPrior};
 use super::rows::ConstantColumns;
 use super::squeeze::{halves, squeeze, unsqueeze};
 use super::step::{Step, StepCache};
+use crate::torch::no_grad;
 use glow_models::random::{self, Purpose};
 use glow_models::{Architecture, LatentShape, LevelShape, NetworkPrecision};
 use std::ops::Range;
@@ -69,7 +71,7 @@ impl Level {
     fn new(
         parameters: &Parameters,
         architecture: &Architecture,
-        network: Option<Kind>,
+        precision: NetworkPrecision,
         level: usize,
         shape: &LevelShape,
     ) -> Self {
@@ -81,8 +83,8 @@ impl Level {
             (flow.kind(), flow.device())
         };
         let size = [shape.height as i64, shape.width as i64];
-        let constants = ConstantColumns::new(size, architecture.edge_bias, options, network);
-        let step = |name| Step::new(parameters, architecture, network, constants.share(), name);
+        let constants = ConstantColumns::new(size, architecture.edge_bias, options, element(precision));
+        let step = |name| Step::new(parameters, architecture, precision, constants.share(), name);
         Self {
             linear,
             steps: names.into_iter().map(step).collect(),
@@ -141,15 +143,15 @@ impl Glow {
         Self::in_precision(architecture, parameters, NetworkPrecision::Fp32)
     }
 
-    /// Like [`Glow::new`], with the coupling networks in bfloat16 if `precision` says so.
+    /// Like [`Glow::new`], with the arithmetic of the coupling networks in bfloat16, or on CUDA in TF32, if
+    /// `precision` says so. The flow around them stays as it is.
     pub fn in_precision(
         architecture: &Architecture,
         parameters: &Parameters,
         precision: NetworkPrecision,
     ) -> Self {
-        let network = (precision == NetworkPrecision::Bf16).then_some(Kind::BFloat16);
         let shapes = architecture.level_shapes();
-        let level = |(level, shape)| Level::new(parameters, architecture, network, level, shape);
+        let level = |(level, shape)| Level::new(parameters, architecture, precision, level, shape);
         Self {
             architecture: architecture.clone(),
             levels: shapes.iter().enumerate().map(level).collect(),
@@ -225,7 +227,7 @@ impl Glow {
     /// # Panics
     /// If `eps` are not one tensor a level, or libtorch fails as in [`Glow::encode`].
     pub fn decode(&self, eps: &[Tensor], labels: Option<&Tensor>) -> Result<Tensor, MissingLabels> {
-        tch::no_grad(|| {
+        no_grad(|| {
             let top = eps.last().expect("a model has at least one level");
             let mut z = self.top.gaussian(top, labels)?.z(top);
             for (level, eps) in self.levels.iter().zip(eps).rev() {

@@ -1,6 +1,7 @@
 //! The gradient as one flat vector, the slots of a layer's parameters in it, and libtorch's automatic
 //! differentiation into them.
 use super::Parameters;
+use crate::torch::no_grad;
 use std::ops::Range;
 use tch::Tensor;
 
@@ -100,12 +101,17 @@ fn sections(parameters: &Parameters) -> Vec<Range<i64>> {
 
 /// Differentiates a scalar by libtorch's autograd: writes its gradient by the parameters of `slots` into
 /// `gradients`, and returns the gradient by each of `inputs`.
+///
+/// # Panics
+/// If the loss has no autograd history, or libtorch fails.
 pub(super) fn differentiate<const N: usize>(
     loss: &Tensor,
     inputs: [&Tensor; N],
     slots: &[&Slots],
     gradients: &mut Gradients,
 ) -> [Tensor; N] {
+    // libtorch would read a null pointer.
+    assert!(loss.requires_grad(), "the loss was computed where gradients are off");
     let slots: Vec<&(usize, Tensor)> = slots.iter().flat_map(|slots| &slots.0).collect();
     let mut by: Vec<&Tensor> = inputs.to_vec();
     by.extend(slots.iter().map(|(_, tensor)| tensor));
@@ -114,7 +120,7 @@ pub(super) fn differentiate<const N: usize>(
         let gradient = found.next().expect("one gradient an input");
         if gradient.defined() { gradient } else { Tensor::zeros_like(inputs[index]).detach() }
     });
-    tch::no_grad(|| {
+    no_grad(|| {
         for ((slot, _), gradient) in slots.into_iter().zip(found) {
             if gradient.defined() {
                 gradients.parts[*slot].copy_(&gradient);

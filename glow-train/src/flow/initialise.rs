@@ -9,6 +9,7 @@ use super::glow::{Glow, Level};
 use super::network::CouplingNetwork;
 use super::rows::to_rows;
 use super::squeeze::halves;
+use crate::torch::no_grad;
 use glow_models::LOGSCALE_FACTOR;
 use std::convert::Infallible;
 use tch::{Kind, Tensor};
@@ -30,7 +31,7 @@ impl Glow {
 
     fn initialise_in_chunks(&self, x: &Tensor, chunk_numbers: f64) {
         let hidden = self.architecture().hidden as f64;
-        tch::no_grad(|| {
+        no_grad(|| {
             let Ok(_) = self.walk(x, |_, level, z| {
                 // Of a pixel: the patch of z1, and two hidden layers.
                 let numbers = 9.0 * z.size()[1] as f64 / 2.0 + 2.0 * hidden;

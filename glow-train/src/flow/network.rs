@@ -8,8 +8,14 @@ use super::Parameters;
 use super::actnorm::Actnorm;
 use super::gradients::{Gradients, Slots};
 use super::rows::{ConstantColumns, fold, one_by_one, patches, pixels, product, product_backward};
-use glow_models::LOGSCALE_FACTOR;
+use crate::tf32;
+use glow_models::{LOGSCALE_FACTOR, NetworkPrecision};
 use tch::{Kind, Tensor};
+
+/// The element type of the networks' arithmetic in a precision, where it is not the flow's.
+pub(super) fn element(precision: NetworkPrecision) -> Option<Kind> {
+    (precision == NetworkPrecision::Bf16).then_some(Kind::BFloat16)
+}
 
 /// One convolution with bias and log scale: (conv(x) + bias) · exp(3·logs).
 #[derive(Debug)]
@@ -54,6 +60,8 @@ impl Conv {
 pub(super) struct CouplingNetwork {
     /// The element type of its arithmetic, where it is not the flow's.
     element: Option<Kind>,
+    /// Whether CUDA may round the factors of its products to 10 bits of mantissa.
+    tf32: bool,
     conv1: Conv,
     conv2: Conv,
     conv3: Conv,
@@ -81,13 +89,14 @@ impl CouplingNetwork {
     pub(super) fn new(
         parameters: &Parameters,
         name: &str,
-        element: Option<Kind>,
+        precision: NetworkPrecision,
         constants: ConstantColumns,
     ) -> Self {
         let part = |part: &str| format!("{name}.{part}");
         let conv = |conv: &str, out: &str| Conv::new(parameters, &part(conv), &part(out));
         Self {
-            element,
+            element: element(precision),
+            tf32: precision == NetworkPrecision::Tf32,
             conv1: conv("conv1", "conv1.actnorm"),
             conv2: conv("conv2", "conv2.actnorm"),
             conv3: conv("conv3", "conv3"),
@@ -112,8 +121,15 @@ impl CouplingNetwork {
         product(&hidden1.relu(), &matrix2, Some(&bias2), pixels(x))
     }
 
+    /// What the network holds while it computes: the permission to round, where its precision has it. The flow
+    /// around it never does.
+    fn arithmetic(&self) -> Option<tf32::Allowed> {
+        self.tf32.then(tf32::allow)
+    }
+
     /// x [N, C, H, W] → [N, out, H, W] in the element type of x.
     pub(super) fn forward(&self, x: &Tensor) -> (Tensor, Activations) {
+        let _arithmetic = self.arithmetic();
         let (flow, element) = (x.kind(), self.element.unwrap_or(x.kind()));
         let pixels @ [n, h, w] = pixels(x);
 
@@ -179,6 +195,7 @@ impl CouplingNetwork {
     /// From the loss's gradient `g` by the output [N, out, H, W] to the gradient by x; the gradients by the
     /// parameters are stored.
     pub(super) fn backward(&self, activations: Activations, g: &Tensor, gradients: &mut Gradients) -> Tensor {
+        let _arithmetic = self.arithmetic();
         let Activations { columns, hidden1, hidden2, scales, matrices } = activations;
         let ([scale1, scale2, scale3], [matrix1, matrix2, matrix3]) = (scales, matrices);
         let (flow, element) = (g.kind(), columns.kind());
@@ -230,6 +247,7 @@ pub(super) mod tests {
     use super::super::gradients::differentiate;
     use super::super::tests::normal;
     use super::*;
+    use crate::torch::no_grad;
     use glow_models::{Architecture, Coupling};
     use tch::Device;
 
@@ -286,9 +304,9 @@ pub(super) mod tests {
             let [expected_by_x] = differentiate(&loss, [&x], &[&all], &mut by_autograd);
 
             let constants = ConstantColumns::new([4, 6], edge_bias, options, None);
-            let network = CouplingNetwork::new(&parameters, name, None, constants);
+            let network = CouplingNetwork::new(&parameters, name, NetworkPrecision::Fp32, constants);
             let mut gradients = Gradients::zeros(&parameters);
-            let (actual, by_x) = tch::no_grad(|| {
+            let (actual, by_x) = no_grad(|| {
                 let (actual, activations) = network.forward(&x);
                 (actual, network.backward(activations, &g, &mut gradients))
             });
@@ -301,6 +319,29 @@ pub(super) mod tests {
             for (a, b) in gradients.iter().zip(by_autograd.iter()) {
                 close(a, b);
             }
+        }
+    }
+
+    #[test]
+    fn products_are_rounded_in_the_networks_alone_and_only_if_asked_for() {
+        let _alone = tf32::tests::alone();
+        tf32::forbid();
+        let architecture =
+            Architecture { height: 8, width: 8, levels: 1, depth: 1, hidden: 4, ..Default::default() };
+        let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Float);
+        let x = normal(&[2, 6, 4, 4], 1).to_kind(Kind::Float);
+        for precision in [NetworkPrecision::Fp32, NetworkPrecision::Bf16, NetworkPrecision::Tf32] {
+            let options = (Kind::Float, Device::Cpu);
+            let constants = ConstantColumns::new([4, 4], true, options, element(precision));
+            let network = CouplingNetwork::new(&parameters, "level0.step00.coupling", precision, constants);
+            let arithmetic = network.arithmetic();
+            assert_eq!(tf32::tests::is_forbidden(), precision != NetworkPrecision::Tf32, "{precision:?}");
+            drop(arithmetic);
+            let mut gradients = Gradients::zeros(&parameters);
+            let (y, activations) = network.forward(&x);
+            assert!(tf32::tests::is_forbidden(), "{precision:?}");
+            let _ = network.backward(activations, &y, &mut gradients);
+            assert!(tf32::tests::is_forbidden(), "{precision:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The parameters of a model by name: their initialisation and their bytes.
+use crate::torch::filled;
 use glow_models::random::{self, Purpose};
 use glow_models::{Architecture, Dtype, Init, Parameter, Role, RotationPart};
 use std::collections::HashMap;
@@ -29,14 +30,14 @@ impl Parameters {
         let mut rotation = None;
         let initial = |(place, parameter): (usize, &Parameter)| {
             let shape = shape(parameter);
-            let normal = |numbers: i64| -> Vec<f32> {
-                random::normal(seed, Purpose::Weights, place as u64, None).take(numbers as usize).collect()
+            let normal = |shape: &[i64]| -> Tensor {
+                filled(shape, random::normal(seed, Purpose::Weights, place as u64, None))
             };
             let tensor = match parameter.init {
                 Init::Zeros => Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
-                Init::Normal(std) => Tensor::from_slice(&normal(shape.iter().product())).reshape(shape) * std,
+                Init::Normal(std) => normal(&shape) * std,
                 Init::Shuffle => {
-                    let keys = normal(shape[0]);
+                    let keys = Vec::<f32>::try_from(normal(&shape)).expect("a vector of floats");
                     let mut indices: Vec<i64> = (0..shape[0]).collect();
                     indices.sort_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]));
                     Tensor::from_slice(&indices)
@@ -44,8 +45,7 @@ impl Parameters {
                 Init::Rotation(part) => {
                     // The parameters of a layer follow each other in the list, and share one draw.
                     if rotation.as_ref().is_none_or(|(layer, _)| layer != parameter.layer()) {
-                        let normal = Tensor::from_slice(&normal(shape[0] * shape[0]));
-                        let drawn = Rotation::new(&normal.reshape([shape[0], shape[0]]));
+                        let drawn = Rotation::new(&normal(&[shape[0], shape[0]]));
                         rotation = Some((parameter.layer().to_string(), drawn));
                     }
                     rotation.as_ref().expect("drawn just now").1.part(part)

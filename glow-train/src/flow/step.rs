@@ -8,8 +8,8 @@ use super::linear::{LinearMap, LinearMapGradient};
 use super::network::{Activations, CouplingNetwork};
 use super::rows::ConstantColumns;
 use super::squeeze::halves;
-use glow_models::Architecture;
-use tch::{Kind, Tensor};
+use glow_models::{Architecture, NetworkPrecision};
+use tch::Tensor;
 
 /// One step of flow, but for its affine map of the channels.
 #[derive(Debug)]
@@ -31,15 +31,15 @@ pub(super) struct StepCache {
 }
 
 impl Step {
-    /// The step `name`; `element` is the type of its network's arithmetic, where it is not the flow's.
+    /// The step `name`, whose network computes in a precision.
     pub(super) fn new(
         parameters: &Parameters,
         architecture: &Architecture,
-        element: Option<Kind>,
+        precision: NetworkPrecision,
         constants: ConstantColumns,
         name: String,
     ) -> Self {
-        let network = CouplingNetwork::new(parameters, &format!("{name}.coupling"), element, constants);
+        let network = CouplingNetwork::new(parameters, &format!("{name}.coupling"), precision, constants);
         Self { name, coupling: CouplingLayer::new(architecture.coupling, network) }
     }
 

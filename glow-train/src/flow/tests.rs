@@ -9,8 +9,9 @@ use super::rows::ConstantColumns;
 use super::squeeze::{squeeze, unsqueeze};
 use super::step::Step;
 use super::{Glow, Parameters};
+use crate::torch::no_grad;
 use glow_models::random::{self, Purpose};
-use glow_models::{Architecture, Coupling, Permutation};
+use glow_models::{Architecture, Coupling, NetworkPrecision, Permutation};
 use tch::{Device, Kind, Tensor};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -72,12 +73,12 @@ fn constants(architecture: &Architecture) -> ConstantColumns {
 
 fn coupling(architecture: &Architecture, parameters: &Parameters) -> CouplingLayer {
     let name = format!("{STEP}.coupling");
-    let network = CouplingNetwork::new(parameters, &name, None, constants(architecture));
+    let network = CouplingNetwork::new(parameters, &name, NetworkPrecision::Fp32, constants(architecture));
     CouplingLayer::new(architecture.coupling, network)
 }
 
 fn step(architecture: &Architecture, parameters: &Parameters) -> Step {
-    Step::new(parameters, architecture, None, constants(architecture), STEP.into())
+    Step::new(parameters, architecture, NetworkPrecision::Fp32, constants(architecture), STEP.into())
 }
 
 /// z [N, C, H, W] → y and the log-determinants [N].
@@ -232,7 +233,7 @@ fn every_step_s_gradient_is_autograd_s() {
 
         let mut actual = Gradients::zeros(&parameters);
         let maps = linear.maps();
-        let (by_x, by_map) = tch::no_grad(|| {
+        let (by_x, by_map) = no_grad(|| {
             let map = maps.forward(Kind::Double).remove(0);
             let (_, _, cache) = step.forward(&x, &map);
             step.backward(cache, &map, &g, g_log_det, &mut actual)

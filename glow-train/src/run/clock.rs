@@ -21,11 +21,11 @@ pub struct TimeSpent {
     pub data: Duration,
     /// The initialisation from data.
     pub initialisation: Duration,
-    /// Validation, with the best checkpoint.
+    /// Validation.
     pub validation: Duration,
     /// Sample grids.
     pub samples: Duration,
-    /// Checkpoints.
+    /// Checkpoints, the best one among them.
     pub checkpoints: Duration,
 }
 

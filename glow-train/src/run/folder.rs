@@ -1,5 +1,6 @@
 //! The files of a run's folder, and the lock that keeps it to one process.
 use crate::error::TrainError;
+use glow_data::notice;
 use glow_models::remove_partial_files;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -74,10 +75,10 @@ impl RunFolder {
                 let _ = lock.read_to_string(&mut holder);
                 return Err(TrainError::Busy { path: self.0, holder: holder.trim().into() });
             }
-            Err(TryLockError::Error(error)) => eprintln!(
+            Err(TryLockError::Error(error)) => notice::note(format_args!(
                 "warning: {} cannot be locked ({error}): see to it that no other process trains here",
                 path.display()
-            ),
+            )),
         }
         // Who holds it, for the one that is refused; no matter if it cannot be written.
         let _ = lock.set_len(0).and_then(|()| write!(lock, "process {} on {}", std::process::id(), host()));

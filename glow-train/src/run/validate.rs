@@ -29,11 +29,13 @@ impl Run {
         let glow = self.trainer.glow(training.weights)?;
         let score = evaluate(&glow, self.splits.validation.clone(), &how, &self.team, stop)?;
         drop(glow);
+        self.pause(Task::Validation, started);
         if let Some(score) = score {
             let best = self.trainer.note_validation(score.bits_per_dim);
+            self.validated = Some((step, score));
             // Before the line that says that this step is validated: a kill between the two repeats both.
-            if let Some(folder) = self.folder.as_ref().filter(|_| best) {
-                self.trainer.save(&folder.best())?;
+            if best {
+                self.save_best()?;
             }
             let line = Metrics {
                 bits_per_dim: Some(score.bits_per_dim),
@@ -50,9 +52,7 @@ impl Run {
                 score.images,
                 if best { ", the best so far" } else { "" },
             ));
-            self.validated = Some((step, score));
         }
-        self.pause(Task::Validation, started);
         Ok(score)
     }
 

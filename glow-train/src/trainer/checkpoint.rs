@@ -32,7 +32,7 @@ impl Trainer {
             let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
             let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
             let trainer = Self::over(config, meta.train_images, device, parameters, averages)?;
-            tch::no_grad(|| {
+            torch::no_grad(|| {
                 for (parameter, mean, size) in trainer.optimizer.state() {
                     for (group, mut tensor) in [(Group::OptimizerMean, mean), (Group::OptimizerSize, size)] {
                         let bytes = checkpoint.bytes(group, &parameter.name)?;

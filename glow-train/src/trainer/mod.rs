@@ -241,7 +241,7 @@ impl Trainer {
         }
         self.team.sum(&sums, SUMMING)?;
         let taken = torch::attempt("updating the parameters", || {
-            tch::no_grad(|| self.update(inputs.as_ref(), &sums, images))
+            torch::no_grad(|| self.update(inputs.as_ref(), &sums, images))
         });
         self.half_step = taken.is_err();
         taken?
@@ -334,10 +334,11 @@ impl Trainer {
         Ok(bits_per_dim.into_iter().all(f64::is_finite))
     }
 
-    /// Notes a validation's result for the checkpoint; whether it is the best so far.
+    /// Notes a validation's result for the checkpoint; whether it is the best so far, or as good: a validation
+    /// that is repeated after a kill is as good as it was.
     pub fn note_validation(&mut self, bits_per_dim: f64) -> bool {
         self.last_bits_per_dim = Some(bits_per_dim);
-        let best = bits_per_dim.is_finite() && self.best_bits_per_dim.is_none_or(|best| bits_per_dim < best);
+        let best = bits_per_dim.is_finite() && self.best_bits_per_dim.is_none_or(|best| bits_per_dim <= best);
         if best {
             self.best_bits_per_dim = Some(bits_per_dim);
         }

@@ -158,3 +158,134 @@ impl Trainer {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distributed::{Description, Environment, Rendezvous, Server};
+    use crate::torch::no_grad;
+    use glow_data::Batch;
+    use glow_models::{Architecture, Coupling, Memory, Training};
+    use std::time::Duration;
+
+    /// What `work` gives in each of some ranks, which are threads here.
+    fn together<T: Send>(ranks: usize, work: impl Fn(&Rc<Team>) -> T + Sync) -> Vec<T> {
+        tch::set_num_threads(1);
+        let server = Server::start().unwrap();
+        let (port, work) = (server.port(), &work);
+        std::thread::scope(|scope| {
+            let start = |rank| {
+                let environment = Environment {
+                    rank,
+                    world_size: ranks,
+                    local_rank: rank,
+                    local_world_size: Some(ranks),
+                    master_address: "127.0.0.1".into(),
+                    master_port: port,
+                    agent_serves: true,
+                    restarts: 0,
+                };
+                scope.spawn(move || {
+                    let rendezvous = Rendezvous::connect(environment, Duration::from_secs(60)).unwrap();
+                    let meeting = rendezvous.meet(Description::new(), String::new()).unwrap();
+                    let team = Rc::new(Team::from(meeting.connect(false).unwrap()));
+                    let result = work(&team);
+                    team.close().unwrap();
+                    result
+                })
+            };
+            let threads: Vec<_> = (0..ranks).map(start).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    fn config(memory: Memory) -> Config {
+        let model = Architecture {
+            height: 8,
+            width: 8,
+            levels: 2,
+            depth: 2,
+            hidden: 8,
+            coupling: Coupling::Affine,
+            ..Default::default()
+        };
+        Config { model, training: Training { memory, ..Default::default() }, ..Default::default() }
+    }
+
+    fn trainer(memory: Memory, team: &Rc<Team>) -> Trainer {
+        match team.leads() {
+            true => Trainer::new(config(memory), 100, Device::Cpu).unwrap().lead(team).unwrap(),
+            false => Trainer::follow(config(memory), Device::Cpu, team).unwrap(),
+        }
+    }
+
+    fn batch(first_image: u64, count: usize) -> Batch {
+        let pixel = |i: usize| ((i as u64 + 192 * first_image) * 7919 % 251) as u8;
+        Batch { images: (0..count * 192).map(pixel).collect(), labels: vec![0; count], count, first_image }
+    }
+
+    #[test]
+    fn a_drift_is_found_by_all_and_named_by_its_first_parameter() {
+        let found = |trainer: &Trainer| match trainer.check_drift() {
+            Err(TrainError::Distributed(DistributedError::Drift { ranks, world_size, parameter })) => {
+                Some((ranks, world_size, parameter))
+            }
+            Err(other) => panic!("{other}"),
+            Ok(()) => None,
+        };
+        let told = together(3, |team| {
+            let trainer = trainer(Memory::Autograd, team);
+            let nudge = |parameters: &Parameters, name: &str| {
+                let number = parameters.get(name).view(-1).narrow(0, 1, 1);
+                no_grad(|| number.shallow_clone().copy_(&(&number + 1e-6)));
+            };
+            let mut told = vec![found(&trainer)];
+            if team.rank() == 1 {
+                nudge(&trainer.averages, "level1.step00.actnorm.bias");
+            }
+            told.push(found(&trainer));
+            if team.rank() == 2 {
+                // In the order of the architecture, the second of these comes first.
+                nudge(&trainer.parameters, "level1.step01.actnorm.logs");
+                nudge(&trainer.parameters, "level0.step01.coupling.conv2.weight");
+            }
+            told.push(found(&trainer));
+            told
+        });
+        let name = |parameter: &str| parameter.to_string();
+        let expected = [
+            None,
+            Some((vec![1], 3, name("the average of level1.step00.actnorm.bias"))),
+            Some((vec![1, 2], 3, name("level0.step01.coupling.conv2.weight"))),
+        ];
+        for told in told {
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn the_drift_of_reversible_steps_is_the_largest_of_all_ranks() {
+        let part = |rank: usize| batch(10 + 2 * rank as u64, 2);
+        // Of each part by itself, at the same parameters.
+        let alone: Vec<f64> = (0..3)
+            .map(|rank| {
+                let mut trainer = trainer(Memory::Reversible, &Rc::new(Team::alone()));
+                trainer.initialise_actnorm(&batch(0, 8)).unwrap();
+                trainer.step(&part(rank)).unwrap();
+                trainer.report().unwrap().reversible_drift.unwrap()
+            })
+            .collect();
+        let most = alone.iter().copied().fold(0.0, f64::max);
+        assert!(alone.iter().any(|&drift| drift < most), "{alone:?}: the parts should differ");
+        let merged = together(3, |team| {
+            let mut trainer = trainer(Memory::Reversible, team);
+            if team.leads() {
+                trainer.initialise_actnorm(&batch(0, 8)).unwrap();
+            }
+            trainer.share_parameters().unwrap();
+            trainer.step_of(&part(team.rank()), 6).unwrap();
+            trainer.report().unwrap().reversible_drift.unwrap()
+        });
+        assert_eq!(merged, [most; 3], "of {alone:?}");
+    }
+}
