@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test test-web install-capi package bench demo fmt clean
+.PHONY: help setup tools check lint test test-web test-python wheel install-capi package bench programs demo demo-scratch fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -109,7 +109,7 @@ circles: setup ## cycles between modules (needs cargo-modules)
 	done
 
 package: ## pack the library crates as for a registry
-	$(CARGO) package -p glow-models -p glow-data -p glow-runtime --no-verify --allow-dirty
+	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --no-verify --allow-dirty
 
 PREFIX ?= /usr/local
 install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/local) with its header
@@ -119,6 +119,12 @@ install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/loca
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)
 	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+
+test-python: setup ## the Python package, built and installed in a fresh environment (needs Python 3.10 or newer)
+	build/test-python.sh $(PACKAGE_TESTS)
+
+wheel: ## build the Python package for any Linux with glibc 2.17, and its sources (into target/wheels)
+	build/wheel.sh $(abspath $(release)/../wheels) $(WHEEL_PACKAGES)
 
 test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
 	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
@@ -136,17 +142,40 @@ release = $(shell $(CARGO) metadata --no-deps --format-version 1 | \
 
 photos := .native/data/orl-faces
 
-demo: setup ## train a small Glow on photographs of faces, freeze it, sample from it
+# The square of a photograph's full width, and the face in it, from hairline to chin.
+square := 0%,9%,100%,82%
+face := 10,20,72,80
+pairs := $(foreach pair,s1/1 s7/1 s13/3 s2/4 s10/1 s38/2 s16/1 s5/4,$(photos)/$(pair).pgm)
+# Half the time where the processor computes in bfloat16.
+bf16 := $(if $(shell grep -s -m 1 avx512_bf16 /proc/cpuinfo),--precision bf16)
+
+programs: setup
 	$(CARGO) build --release -p glow-train -p glow-export -p glow-cli $(LOCKED)
+
+demo: programs ## pictures from the model that comes with the project; then two minutes of training it on other faces
+	mkdir -p out
+	rm -rf out/fine-tuned-run out/fine-tuned-bundle
+	$(release)/glow sample --count 64 --temperature 0.7 --seed 1 --out out/samples.png
+	$(release)/glow edit tests/photographs/astronaut.jpg --face 94,63,92,110 --each --steps 7 --out out/edits.png
+	$(release)/glow edit $(pairs) --face $(face) --attribute Smiling=1.5 --steps 7 --out out/smiles.png
+	$(release)/glow interpolate $(pairs) --crop "$(square)" --steps 8 --out out/interpolation.png
+	$(release)/glow reconstruct $(photos) --crop "$(square)" --limit 100 --show 16 --out out/reconstruction.png
+	$(release)/glow-train --init-from models/faces64 --data images:$(photos) --gray-as-rgb true --crop "$(square)" \
+	  --lr 0.0003 --batch-size 16 --warmup "20 steps" --polyak "4 epochs" --flip true $(bf16) --train-for "5000 steps" \
+	  --time-limit "2 min" --log-every "20 steps" --validate-every "60 steps" --sample-every none --out out/fine-tuned-run
+	$(release)/glow-export out/fine-tuned-run --out out/fine-tuned-bundle
+	$(release)/glow sample out/fine-tuned-bundle --count 64 --temperature 0.7 --seed 1 --out out/fine-tuned.png
+	@echo 'The pictures are in out/: samples.png, edits.png, smiles.png, interpolation.png, reconstruction.png; and fine-tuned.png'
+
+demo-scratch: programs ## train a small Glow on photographs of faces from nothing, freeze it, sample from it
 	rm -rf out/demo-run out/demo-bundle
 	$(release)/glow-train --config build/demo.toml --data images:$(photos) --out out/demo-run
 	$(release)/glow-export out/demo-run --out out/demo-bundle
 	$(release)/glow info out/demo-bundle
-	$(release)/glow sample out/demo-bundle --count 64 --temperature 0.7 --seed 1 --out out/samples.png
-	$(release)/glow reconstruct out/demo-bundle $(photos) --limit 100 --show 16 --out out/reconstruction.png
-	$(release)/glow interpolate out/demo-bundle --steps 8 --out out/interpolation.png \
-	  $(foreach pair,s1/1 s7/1 s13/3 s2/4 s10/1 s38/2 s16/1 s5/4,$(photos)/$(pair).pgm)
-	@echo 'The pictures are in out/: samples.png, reconstruction.png, interpolation.png'
+	$(release)/glow sample out/demo-bundle --count 64 --temperature 0.7 --seed 1 --out out/scratch-samples.png
+	$(release)/glow reconstruct out/demo-bundle $(photos) --limit 100 --show 16 --out out/scratch-reconstruction.png
+	$(release)/glow interpolate out/demo-bundle --steps 8 --out out/scratch-interpolation.png $(pairs)
+	@echo 'The pictures are in out/: scratch-samples.png, scratch-reconstruction.png, scratch-interpolation.png'
 
 clean: ## remove what was built and what the demo wrote (.native/ stays: it is costly to fetch)
 	$(CARGO) clean

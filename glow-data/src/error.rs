@@ -158,7 +158,7 @@ pub enum DataError {
     /// All images to train on are gray and the model takes RGB.
     #[error(
         "{}: grayscale, as are all {count} images, and the model takes RGB; \
-         train a model of one channel (--channels 1)",
+         train a model of one channel (--channels 1), or let them be RGB with R = G = B (--gray-as-rgb true)",
         file.display()
     )]
     Gray {

@@ -86,7 +86,7 @@ mod split;
 #[cfg(all(test, feature = "datasets"))]
 mod tests;
 
-pub use decode::{decode_image, fit_decoded, read_image};
+pub use decode::{decode_image, fit_decoded, open_image, read_image};
 pub use error::{DataError, ImageError};
 pub use fit::{Fit, Fitted, Misfit, fit_image};
 pub use grid::{Grid, GridLayout};

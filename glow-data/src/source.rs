@@ -48,7 +48,7 @@ pub(crate) fn split(
         return Ok(Splits { train, validation, official: false, skipped });
     };
     let in_memory = fits_into_memory(&[&train, &validation], opening);
-    let train = held(train, in_memory, Gray::Refused, opening)?;
+    let train = held(train, in_memory, Gray::in_training(opening), opening)?;
     let validation = held(validation, in_memory, Gray::Converted, opening)?;
     Ok(Splits { train, validation, official: true, skipped })
 }
@@ -73,7 +73,9 @@ fn divided(spec: &DataSpec, part: Part, opening: &Opening<'_>) -> Result<Pair, D
     match part {
         Part::Source(source) if !in_memory => {
             let all = Streamed::open(source.clone(), (0..source.len()).collect(), opening.skipped.clone())?;
-            all.refuse_gray()?;
+            if Gray::in_training(opening) == Gray::Refused {
+                all.refuse_gray()?;
+            }
             let names: Vec<String> = (0..source.len()).map(|index| source.name(index)).collect();
             let (train, validation) = divide(&names)?;
             let part = |indices| -> Result<Arc<dyn Dataset>, DataError> {
@@ -82,7 +84,7 @@ fn divided(spec: &DataSpec, part: Part, opening: &Opening<'_>) -> Result<Pair, D
             Ok((part(train)?, part(validation)?))
         }
         part => {
-            let all = held(part, in_memory, Gray::Refused, opening)?;
+            let all = held(part, in_memory, Gray::in_training(opening), opening)?;
             let names: Vec<String> = (0..all.len()).map(|index| all.name(index)).collect();
             let parts = divide(&names)?;
             Ok(split::subsets(all, parts))
@@ -95,6 +97,13 @@ fn divided(spec: &DataSpec, part: Part, opening: &Opening<'_>) -> Result<Pair, D
 enum Gray {
     Refused,
     Converted,
+}
+
+impl Gray {
+    /// For images to train on.
+    fn in_training(opening: &Opening<'_>) -> Self {
+        if opening.options.data.gray_as_rgb { Self::Converted } else { Self::Refused }
+    }
 }
 
 /// A part as a data set, its images decoded now or when they are asked for.

@@ -52,6 +52,16 @@ pub enum Error {
         /// The library asked for.
         asked: PathBuf,
     },
+    /// ONNX Runtime was started by the process that this one was forked from. Its threads are not here, and a call would
+    /// wait for them for ever.
+    #[error(
+        "ONNX Runtime was started in process {started_in}, from which this one was forked, and cannot run here: start \
+         it after the fork, or start a new process (in Python, multiprocessing's start method \"spawn\")"
+    )]
+    Forked {
+        /// The process that started it.
+        started_in: u32,
+    },
     /// ONNX Runtime does not start.
     #[error("ONNX Runtime cannot be initialised")]
     Environment {

@@ -25,7 +25,7 @@ pub enum ErrorKind {
     Device,
     /// The scheduler does not do the job: its queue is full, the deadline is over, it was cancelled or is being stopped.
     Refused,
-    /// ONNX Runtime or the operating system failed in another way.
+    /// ONNX Runtime or the operating system failed in another way, or the process was forked.
     Failed,
 }
 
@@ -72,7 +72,7 @@ impl Error {
             Self::NonFinite { .. } => ErrorKind::NonFinite,
             Self::Run { kind: RunFailure::OutOfMemory, .. } => ErrorKind::Memory,
             Self::Run { kind: RunFailure::DeviceLost, .. } | Self::Unavailable { .. } => ErrorKind::Device,
-            Self::Run { .. } | Self::Thread { .. } => ErrorKind::Failed,
+            Self::Run { .. } | Self::Thread { .. } | Self::Forked { .. } => ErrorKind::Failed,
             Self::Overloaded { .. } | Self::Deadline | Self::Cancelled | Self::Stopped => ErrorKind::Refused,
             #[cfg(feature = "image")]
             Self::Decode { .. } | Self::Data(_) => ErrorKind::File,

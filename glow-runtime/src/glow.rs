@@ -15,7 +15,8 @@ use std::path::Path;
 ///
 /// All methods take `&self`, and a `Glow` is `Send + Sync`: threads can share one, and their calls
 /// are served in the order in which they come. Large batches go through in chunks
-/// ([`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch)), with the same results.
+/// ([`GlowBuilder::max_batch`](crate::GlowBuilder::max_batch)), with the same results. A process that is forked
+/// gets [`Error::Forked`] of every call, and must not drop a `Glow` that it inherited.
 pub struct Glow {
     pub(crate) bundle: Bundle,
     pub(crate) encoder: Option<Graph>,
@@ -48,6 +49,19 @@ pub struct Decoded {
 }
 
 impl Glow {
+    /// Loads the model that comes with the project, which the executable then holds (8 MB): faces at 64×64
+    /// pixels with ten attributes. With options, give [`glow_faces64::bundle`] to
+    /// [`GlowBuilder::load_bytes`](crate::GlowBuilder::load_bytes).
+    ///
+    /// **It was trained on CelebA, and is for non-commercial research only.**
+    ///
+    /// # Errors
+    /// Those of [`GlowBuilder::load_bytes`](crate::GlowBuilder::load_bytes).
+    #[cfg(feature = "faces64")]
+    pub fn faces64() -> Result<Self, Error> {
+        crate::GlowBuilder::default().load_bytes(glow_faces64::bundle())
+    }
+
     /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
         self.bundle.manifest()
@@ -276,6 +290,7 @@ impl Glow {
             GraphKind::Encoder => &self.encoder,
             GraphKind::Decoder => &self.decoder,
         };
+        self.session_options.library.check_process()?;
         graph.as_ref().ok_or(Error::NotLoaded { graph: kind })
     }
 

@@ -71,6 +71,7 @@
 //! # Features
 //! | feature | gives | default |
 //! | --- | --- | --- |
+//! | `faces64` | [`Glow::faces64`]: a small model of faces, within the executable | no |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
 mod attributes;

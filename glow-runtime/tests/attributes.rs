@@ -49,6 +49,33 @@ fn what_is_saved_is_there_again() {
     attributes.save(folder.path()).unwrap();
 }
 
+/// A direction through the coarsest level alone is kept without the zeros before it.
+#[test]
+fn directions_through_coarse_levels_take_less_space() {
+    let folder = copy(&unconditional());
+    let (glow, mut attributes) = fitted(folder.path());
+    attributes.save(folder.path()).unwrap();
+    let size = || std::fs::metadata(folder.path().join(ATTRIBUTES_FILE)).unwrap().len();
+    let whole = size();
+    let (images, labels) = images();
+    let latents = glow.encode(&images, &EncodeOptions::default()).unwrap().latents;
+    let dims = glow.architecture().dims();
+    for (levels, zeros) in [(1, dims / 2), (2, 0)] {
+        let options = FitOptions::new().levels(levels);
+        let fitted = attributes.fit("Bright", latents.flat().view(), &labels, &options).unwrap();
+        assert_eq!(fitted.statistics().levels, Some(levels));
+        assert_eq!(fitted.direction().iter().take_while(|&&v| v == 0.0).count(), zeros);
+        attributes.save(folder.path()).unwrap();
+        assert_eq!(glow.attributes().unwrap(), attributes);
+        assert_eq!(size() < whole, levels == 1);
+    }
+    for levels in [0, 3] {
+        let options = FitOptions::new().levels(levels);
+        let error = attributes.fit("Bright", latents.flat().view(), &labels, &options).unwrap_err();
+        assert!(matches!(error, Error::Option { option: "levels", .. }), "{error}");
+    }
+}
+
 #[test]
 fn an_edit_goes_where_it_should() {
     let (glow, attributes) = fitted(copy(&unconditional()).path());
@@ -99,7 +126,9 @@ fn files_that_are_broken() {
             "its format is \"\"",
             Box::new(|| drop(std::fs::copy(folder.path().join("model.safetensors"), &path))),
         ),
-        ("its version is \"2\"", Box::new(|| write(&[("version", "2")], &[192], 1.0))),
+        ("its version is \"3\"", Box::new(|| write(&[("version", "3")], &[192], 1.0))),
+        ("is F32 [193], not F32 [192]", Box::new(|| write(&[("version", "2")], &[193], 1.0))),
+        ("is F32 [0], not F32 [192]", Box::new(|| write(&[("version", "2")], &[0], 1.0))),
         (
             "it belongs to the weights with SHA-256 00",
             Box::new(|| write(&[("model_sha256", "00")], &[192], 1.0)),

@@ -25,6 +25,8 @@ hyperparameters! {
         crop: Crop = Crop::WHOLE,
         /// Colour behind transparent pixels, #rrggbb.
         background: Colour = Colour::WHITE,
+        /// Whether a model that takes RGB may be trained on images that are all gray, with R = G = B; single ones among others always may.
+        gray_as_rgb: bool = false,
         /// Threads that read and decode images; 0 for one a core, 8 at most.
         loader_threads: usize = 0,
         /// Batches that are read ahead of training.

@@ -28,7 +28,8 @@
  *
  * Threads. Any number of threads may use one handle at the same time; calls for one model wait for each
  * other in the order in which they come. Nobody may use a handle while or after it is freed. A handle does
- * not survive fork(): load the model in the child.
+ * not survive fork(): in the child, every call that runs or loads a model fails with GLOW_FAILED, and models must
+ * not be freed. Load them after the fork, in a process whose parent has loaded none.
  */
 
 
@@ -105,7 +106,7 @@ typedef enum GlowStatus {
      */
     GLOW_DEVICE = 8,
     /**
-     * ONNX Runtime or the operating system failed in another way.
+     * ONNX Runtime or the operating system failed in another way, or the process was forked from one that runs it.
      */
     GLOW_FAILED = 9,
     /**

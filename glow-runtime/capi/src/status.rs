@@ -28,7 +28,7 @@ pub enum GlowStatus {
     GlowMemory = 7,
     /// The device is lost to this process.
     GlowDevice = 8,
-    /// ONNX Runtime or the operating system failed in another way.
+    /// ONNX Runtime or the operating system failed in another way, or the process was forked from one that runs it.
     GlowFailed = 9,
     /// An error in this library: it panicked. Please report it.
     GlowInternal = 10,

@@ -75,10 +75,7 @@ impl Setting {
         let samples = self.path(&format!("{name}.samples"));
         let scratch = self.path(&format!("{name}.scratch"));
         std::fs::create_dir(&scratch).unwrap();
-        program.arg(self.path("bundle")).arg(&samples);
-        if !name.starts_with("threads") {
-            program.arg(&scratch);
-        }
+        program.arg(self.path("bundle")).arg(&samples).arg(&scratch);
         assert_eq!(succeeds(program.output().unwrap()), "all as it should be\n", "{name}");
         let golden = include_str!("../../../models/tests/samples.sha256");
         let hash: String = Sha256::digest(std::fs::read(samples).unwrap())
@@ -142,6 +139,13 @@ fn in_cpp_threads_share_a_model() {
     let setting = Setting::get();
     let program = setting.shared("threads.cpp", "threads", &[]);
     setting.run(Command::new(program), "threads");
+}
+
+#[test]
+fn a_fork_is_told_what_to_do() {
+    let setting = Setting::get();
+    let program = setting.shared("fork.c", "fork", &[]);
+    setting.run(Command::new(program), "fork");
 }
 
 #[test]

@@ -12,8 +12,12 @@ use clap::{Parser, Subcommand};
     name = "glow",
     version,
     arg_required_else_help = true,
-    after_help = "Example:\n  \
-    glow sample models/faces --count 16 --out faces.png\n\n\
+    after_help = "Examples:\n  \
+    glow sample --count 16 --out faces.png\n  \
+    glow edit anna.jpg --attribute Smiling=1 --out smile.png\n\n\
+    Where no bundle is named, the model that comes with the program is used, faces64; stderr says so. Commands\n\
+    that take other arguments too take the first one for a bundle if it looks like one: a folder with\n\
+    model.json or another file of a bundle, a run's folder, or a name that ends in .glow.\n\n\
     Results go to stdout, everything else to stderr. Exit code: 0 done, 1 failed, 2 used wrongly."
 )]
 pub struct Cli {

@@ -1,12 +1,13 @@
 //! Images from the command line: files, folders of them, data sets.
 use crate::class::Class;
 use crate::failure::{Misuse, chain};
+use crate::model::{self, Model};
 use crate::outputs::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use glow_data::{DataKind, DataSpec, Dataset, ImageShape, OpenOptions, Opened, folder};
-use glow_models::{Data, Manifest};
+use glow_models::{Crop, Data, Manifest};
 use glow_runtime::images::{self, Fit};
 use glow_runtime::{EncodeOptions, Glow, Latents};
 use ndarray::{Array3, Array4, Axis, stack};
@@ -16,14 +17,35 @@ use std::sync::Arc;
 /// The images that a command works on.
 #[derive(Args)]
 pub struct ImageInput {
-    /// Image files, folders of them, or data sets KIND:PATH as in training, of which all images are taken
-    #[arg(required = true, value_name = "IMAGES")]
-    paths: Vec<PathBuf>,
+    /// Image files, folders of them, or data sets KIND:PATH as in training, of which all images are taken;
+    /// before them the bundle's folder [default: faces64, the model that comes with this program]
+    #[arg(required = true, value_name = "BUNDLE|IMAGES")]
+    arguments: Vec<PathBuf>,
     /// The most images to take
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
+    pub part: Part,
+    #[command(flatten)]
     pub class: Class,
+}
+
+/// Which part of each image is used.
+#[derive(Args)]
+pub struct Part {
+    /// Part of each image that is used, LEFT,TOP,WIDTH,HEIGHT in percent of its width and height; "" for all of it, as
+    /// of the model's own samples [default: as in the model's training]
+    #[arg(long, value_name = "PERCENT")]
+    crop: Option<Crop>,
+}
+
+impl Part {
+    /// How images become those of the model.
+    pub fn fit(&self, manifest: &Manifest) -> Fit {
+        let mut fit = Fit::from(manifest);
+        fit.preprocessing.crop = self.crop.unwrap_or(fit.preprocessing.crop);
+        fit
+    }
 }
 
 /// Images read together.
@@ -39,14 +61,23 @@ pub struct Batch {
 }
 
 impl ImageInput {
+    /// The model that is to work on them.
+    pub fn model(&self) -> Result<Model> {
+        Model::choose(model::split(&self.arguments)?.0)
+    }
+
     /// Finds the images; they are read batch by batch.
     pub fn open<'a>(&'a self, glow: &'a Glow) -> Result<ImageReader<'a>> {
-        ImageReader::open(&self.paths, self.limit.unwrap_or(usize::MAX), &self.class, glow.manifest())
+        let (_, paths) = model::split(&self.arguments)?;
+        let limit = self.limit.unwrap_or(usize::MAX);
+        ImageReader::open(paths, limit, &self.class, &self.part, glow.manifest())
     }
 
     /// The files and folders that are read.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        self.paths.iter().map(|path| data_set(path).map_or_else(|| path.clone(), |spec| spec.path)).collect()
+    pub fn paths(&self) -> Result<Vec<PathBuf>> {
+        let (_, paths) = model::split(&self.arguments)?;
+        let file = |path: &PathBuf| data_set(path).map_or_else(|| path.clone(), |spec| spec.path);
+        Ok(paths.iter().map(file).collect())
     }
 }
 
@@ -119,11 +150,11 @@ struct Source {
 }
 
 impl Source {
-    fn open(spec: &DataSpec, class: &Class, manifest: &Manifest) -> Result<(Self, Opened)> {
+    fn open(spec: &DataSpec, class: &Class, fit: Fit, manifest: &Manifest) -> Result<(Self, Opened)> {
         let a = &manifest.architecture;
         // Labels go by the names of classes; without names, --label says what the images are.
         let labelled = a.classes > 0 && !class.is_given() && !manifest.class_names.is_empty();
-        let (crop, background) = (manifest.preprocessing.crop, manifest.preprocessing.background);
+        let (crop, background) = (fit.preprocessing.crop, fit.preprocessing.background);
         // Each image is read once, so none is kept; but npz files may be compressed.
         let cache_bytes = if spec.kind == DataKind::Imagenet { Data::default().cache_bytes } else { 0 };
         let options = OpenOptions {
@@ -155,6 +186,7 @@ struct Read {
 pub struct ImageReader<'a> {
     class: &'a Class,
     manifest: &'a Manifest,
+    fit: Fit,
     images: std::iter::Enumerate<std::vec::IntoIter<Place>>,
     /// Data sets, for their accounts of images that were skipped.
     opened: Vec<Opened>,
@@ -172,8 +204,10 @@ impl<'a> ImageReader<'a> {
         arguments: &[PathBuf],
         limit: usize,
         class: &'a Class,
+        part: &Part,
         manifest: &'a Manifest,
     ) -> Result<Self> {
+        let fit = part.fit(manifest);
         let (mut images, mut opened) = (Vec::new(), Vec::new());
         for argument in arguments {
             let Some(spec) = data_set(argument) else {
@@ -181,18 +215,18 @@ impl<'a> ImageReader<'a> {
                 images.extend(files.map(|(path, named)| Place::File { path, named }));
                 continue;
             };
-            let (source, whole) = Source::open(&spec, class, manifest)?;
+            let (source, whole) = Source::open(&spec, class, fit, manifest)?;
             let data = Arc::new(source);
             images.extend((0..data.images.len()).map(|index| Place::Example { data: data.clone(), index }));
             opened.push(whole);
         }
-        Ok(Self::of(images, opened, limit, class, manifest))
+        Ok(Self::of(images, opened, limit, class, (fit, manifest)))
     }
 
     /// Reads `limit` of the files at most, leaving those out that cannot be read.
     pub fn new(files: Vec<(PathBuf, bool)>, limit: usize, class: &'a Class, manifest: &'a Manifest) -> Self {
         let images = files.into_iter().map(|(path, named)| Place::File { path, named }).collect();
-        Self::of(images, Vec::new(), limit, class, manifest)
+        Self::of(images, Vec::new(), limit, class, (manifest.into(), manifest))
     }
 
     fn of(
@@ -200,11 +234,11 @@ impl<'a> ImageReader<'a> {
         opened: Vec<Opened>,
         limit: usize,
         class: &'a Class,
-        manifest: &'a Manifest,
+        (fit, manifest): (Fit, &'a Manifest),
     ) -> Self {
         let (total, left) = (images.len().min(limit), limit);
         let images = images.into_iter().enumerate();
-        Self { class, manifest, images, opened, left, total, read: 0, skipped: 0, gray: 0 }
+        Self { class, manifest, fit, images, opened, left, total, read: 0, skipped: 0, gray: 0 }
     }
 
     /// The most images that there can be.
@@ -216,7 +250,7 @@ impl<'a> ImageReader<'a> {
     pub fn next(&mut self, most: usize) -> Result<Option<Batch>> {
         let (mut paths, mut places) = (Vec::new(), Vec::new());
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        let shape = Fit::from(self.manifest).shape;
+        let shape = self.fit.shape;
         let dim = (shape.height, shape.width, shape.channels);
         while pixels.len() < most.min(self.left) {
             let Some((place, image)) = self.images.next() else { break };
@@ -250,7 +284,7 @@ impl<'a> ImageReader<'a> {
                 }));
             }
         };
-        match images::read_fitted(&path, Fit::from(self.manifest)) {
+        match images::read_fitted(&path, self.fit) {
             Ok(image) => {
                 self.gray += usize::from(image.was_gray);
                 Ok(Some(Read { path, pixels: image.pixels, label: None }))

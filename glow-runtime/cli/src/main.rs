@@ -5,7 +5,9 @@ mod commands;
 mod failure;
 mod inputs;
 mod labelled;
+mod model;
 mod outputs;
+mod photograph;
 mod progress;
 mod runtime;
 

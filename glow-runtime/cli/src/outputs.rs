@@ -3,6 +3,7 @@ use crate::failure::Misuse;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use glow_runtime::images::{self, GridOptions};
+use image::DynamicImage;
 use ndarray::{Array4, ArrayView4};
 use std::collections::HashSet;
 use std::io::Write;
@@ -114,9 +115,14 @@ impl ImageOutput {
         check_file(&self.out, inputs)
     }
 
+    /// Whether one file is written.
+    pub fn is_file(&self) -> bool {
+        self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
+    }
+
     /// Begins to write; a grid has `columns` columns unless the command line says otherwise.
     pub fn begin(&self, prefix: &'static str, columns: Option<usize>) -> Result<ImageWriter<'_>> {
-        let single = !self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        let single = !self.is_file();
         if single {
             std::fs::create_dir_all(&self.out)
                 .with_context(|| format!("cannot make the folder {}", self.out.display()))?;
@@ -128,6 +134,15 @@ impl ImageOutput {
 
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Writes what was made of the image at `original`, though not over it, and prints its path.
+fn write_beside(original: Option<&Path>, image: &DynamicImage, file: &Path) -> Result<()> {
+    if original.is_some_and(|original| same_file(original, file)) {
+        bail!("{} is the image that was read: write to another folder (--out)", file.display());
+    }
+    images::write_png(image, file)?;
+    print(&file.display().to_string())
 }
 
 /// Takes images as they come.
@@ -157,11 +172,7 @@ impl ImageWriter<'_> {
                     Some(path) => self.name_after(path, several.then_some(number)),
                     None => self.output.out.join(format!("{}-{:05}.png", self.prefix, self.count)),
                 };
-                if path.is_some_and(|path| same_file(path, &file)) {
-                    bail!("{} is the image that was read: write to another folder (--out)", file.display());
-                }
-                images::write_png(&image, &file)?;
-                print(&file.display().to_string())?;
+                write_beside(path, &image, &file)?;
                 self.count += 1;
             }
         } else if let Some(grid) = &mut self.grid {
@@ -170,6 +181,13 @@ impl ImageWriter<'_> {
             self.grid = Some(images);
         }
         Ok(())
+    }
+
+    /// Writes a picture of any size that was made of the image at `path`: to the one file that is named, or into the
+    /// folder.
+    pub fn add_picture(&mut self, path: &Path, picture: &DynamicImage) -> Result<()> {
+        let file = if self.single { self.name_after(path, None) } else { self.output.out.clone() };
+        write_beside(Some(path), picture, &file)
     }
 
     /// A name after the original's, which no other image of this call has taken.

@@ -1,5 +1,9 @@
-//! Attributes in a bundle's `attributes.safetensors`: a tensor [H·W·C] for each, by its name, and the
-//! rest in the metadata, with the hash of the weights that they belong to.
+//! Attributes in a bundle's `attributes.safetensors`: a tensor for each, by its name, and the rest in the
+//! metadata, with the hash of the weights that they belong to.
+//!
+//! The tensor [n] is the end of the direction, the last n of its H·W·C numbers; those before are 0. A direction
+//! through the coarsest level alone takes a fraction of the space. A file in which all have n = H·W·C is of
+//! version 1, any other of version 2.
 use super::{Attribute, Attributes, FitStatistics, check_name};
 use crate::Error;
 use glow_models::{ATTRIBUTES_FILE, Bundle, TensorBytes, parse_tensors, write_atomically, write_tensors};
@@ -9,7 +13,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const FORMAT: &str = "glow-attributes";
-const VERSION: &str = "1";
+/// The version where each direction is whole, and that where some are only ends.
+const VERSIONS: [&str; 2] = ["1", "2"];
 
 /// What the metadata says of an attribute.
 #[derive(Serialize, Deserialize)]
@@ -50,8 +55,13 @@ impl Attributes {
         metadata: impl Fn(&str) -> &'a str,
     ) -> Result<(), String> {
         match (metadata("format"), metadata("version")) {
-            (FORMAT, VERSION) => {}
-            (FORMAT, other) => return Err(format!("its version is {other:?}; this program reads {VERSION}")),
+            (FORMAT, version) if VERSIONS.contains(&version) => {}
+            (FORMAT, other) => {
+                return Err(format!(
+                    "its version is {other:?}; this program reads {}",
+                    VERSIONS.join(" and ")
+                ));
+            }
             (other, _) => return Err(format!("its format is {other:?} instead of {FORMAT:?}")),
         }
         let of = metadata("model_sha256");
@@ -69,12 +79,20 @@ impl Attributes {
                 return Err(format!("it lists {name:?} twice"));
             }
             let tensor = tensors.tensor(&name).map_err(|_| format!("it has no tensor {name:?}"))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != [self.dims()] {
-                let (dtype, shape) = (tensor.dtype(), tensor.shape());
-                return Err(format!("the tensor {name:?} is {dtype:?} {shape:?}, not F32 [{}]", self.dims()));
-            }
-            let floats = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-            let direction: ndarray::Array1<f32> = floats.collect();
+            let least = if metadata("version") == VERSIONS[0] { self.dims() } else { 1 };
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            let length = match (dtype, shape) {
+                (Dtype::F32, &[length]) if (least..=self.dims()).contains(&length) => length,
+                _ => {
+                    return Err(format!(
+                        "the tensor {name:?} is {dtype:?} {shape:?}, not F32 [{}]",
+                        self.dims()
+                    ));
+                }
+            };
+            let end = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+            let direction: ndarray::Array1<f32> =
+                std::iter::repeat_n(0.0, self.dims() - length).chain(end).collect();
             let square: f64 = direction.iter().map(|&v| f64::from(v).powi(2)).sum();
             if !(square.is_finite() && square > 0.0 && offset.is_finite()) {
                 return Err(format!("{name:?} is not a direction"));
@@ -115,29 +133,40 @@ impl Attributes {
                 statistics: attribute.statistics.clone(),
             })
             .collect();
+        let ends: Vec<&[f32]> = self.attributes.iter().map(|attribute| self.end(attribute)).collect();
+        let whole = ends.iter().all(|end| end.len() == self.dims());
         let metadata = BTreeMap::from([
             ("format".to_string(), FORMAT.to_string()),
-            ("version".to_string(), VERSION.to_string()),
+            ("version".to_string(), VERSIONS[usize::from(!whole)].to_string()),
             ("model_sha256".to_string(), self.model_sha256.clone()),
             ("attributes".to_string(), serde_json::to_string(&entries).map_err(|error| write(error.into()))?),
         ]);
-        let shape = [self.dims()];
-        let bytes: Vec<Vec<u8>> = self
-            .attributes
-            .iter()
-            .map(|attribute| attribute.direction.iter().flat_map(|v| v.to_le_bytes()).collect())
-            .collect();
+        let shapes: Vec<[usize; 1]> = ends.iter().map(|end| [end.len()]).collect();
+        let bytes: Vec<Vec<u8>> =
+            ends.iter().map(|end| end.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
         let tensors: Vec<TensorBytes<'_>> = self
             .attributes
             .iter()
-            .zip(&bytes)
-            .map(|(attribute, bytes)| TensorBytes {
+            .zip(shapes.iter().zip(&bytes))
+            .map(|(attribute, (shape, bytes))| TensorBytes {
                 name: &attribute.name,
                 dtype: Dtype::F32,
-                shape: &shape,
+                shape,
                 bytes,
             })
             .collect();
         write_atomically(&path, |out| write_tensors(out, &metadata, &tensors).map(|_| ())).map_err(write)
+    }
+
+    /// A direction without the finest levels in which it is 0.
+    fn end<'a>(&self, attribute: &'a Attribute) -> &'a [f32] {
+        let mut end = attribute.direction.as_slice().expect("a direction lies in one piece");
+        for shape in &self.shapes {
+            match end.split_at(shape.len().min(end.len())) {
+                (level, coarser) if level.iter().all(|&v| v == 0.0) => end = coarser,
+                _ => break,
+            }
+        }
+        end
     }
 }

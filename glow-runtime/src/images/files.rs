@@ -1,7 +1,7 @@
 //! Image files and folders of them.
 use crate::Error;
 pub use glow_data::folder::EXTENSIONS;
-use glow_data::{Fit, Fitted, ImageError, folder, read_image};
+use glow_data::{Fit, Fitted, ImageError, folder, open_image, read_image};
 use glow_models::write_atomically;
 use image::{DynamicImage, ImageFormat};
 use ndarray::Array3;
@@ -37,12 +37,25 @@ pub fn read(path: impl AsRef<Path>, fit: impl Into<Fit>) -> Result<Array3<u8>, E
 /// As [`read`].
 pub fn read_fitted(path: impl AsRef<Path>, fit: impl Into<Fit>) -> Result<Fitted, Error> {
     let path = path.as_ref();
-    read_image(path, fit.into(), 0).map_err(|error| match error {
+    read_image(path, fit.into(), 0).map_err(|error| of_file(path, error))
+}
+
+/// Reads an image file as [`read`] does, whole and as it is, turned as its EXIF orientation says.
+///
+/// # Errors
+/// [`Error::Read`] or [`Error::Decode`].
+pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage, Error> {
+    let path = path.as_ref();
+    open_image(path).map_err(|error| of_file(path, error))
+}
+
+fn of_file(path: &Path, error: ImageError) -> Error {
+    match error {
         ImageError::Read(source) => Error::Read { path: path.into(), source },
         ImageError::Misfit(misfit) => Error::Misfit { image: path.display().to_string(), misfit },
         ImageError::Decode(source) => Error::Decode { path: path.into(), source },
         other => Error::Decode { path: path.into(), source: io::Error::other(other.to_string()).into() },
-    })
+    }
 }
 
 /// Writes an image as PNG; the file is there whole or not at all.

@@ -8,7 +8,7 @@
 //! Functions take a [`Fit`], which comes from a loaded model: `images::read(path, &glow)`.
 mod files;
 
-pub use files::{EXTENSIONS, list, read, read_fitted, write_png};
+pub use files::{EXTENSIONS, list, open, read, read_fitted, write_png};
 pub use glow_data::{Fit, Fitted, ImageShape, Misfit};
 
 use crate::{Error, Glow};

@@ -36,6 +36,18 @@ impl OnnxRuntime {
 pub(crate) struct Library {
     pub info: OnnxRuntime,
     pub environment: ort::environment::Environment,
+    /// The process that started it.
+    process: u32,
+}
+
+impl Library {
+    /// Whether it can be used in this process.
+    pub fn check_process(&self) -> Result<(), Error> {
+        match self.process {
+            process if process == std::process::id() => Ok(()),
+            started_in => Err(Error::Forked { started_in }),
+        }
+    }
 }
 
 /// Never dropped: ONNX Runtime allows one environment a process.
@@ -45,6 +57,7 @@ static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 pub(crate) fn start(asked: Option<&Path>, preference: Preference) -> Result<Library, Error> {
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*library {
+        library.check_process()?;
         return match asked {
             Some(asked) if !is_file(asked, &library.info.path) => {
                 let loaded = library.info.path.clone();
@@ -70,7 +83,8 @@ pub(crate) fn start(asked: Option<&Path>, preference: Preference) -> Result<Libr
     if std::env::var_os("ORT_LOG").is_none() {
         environment.set_log_level(ort::logging::LogLevel::Fatal);
     }
-    let started = Library { info: OnnxRuntime { path, version }, environment };
+    let info = OnnxRuntime { path, version };
+    let started = Library { info, environment, process: std::process::id() };
     Ok(library.insert(started).clone())
 }
 

@@ -1,5 +1,5 @@
 // From C++: handles that free themselves, errors as exceptions, and eight threads that share a model.
-// threads BUNDLE SAMPLES
+// threads BUNDLE SAMPLES SCRATCH
 #include <glow.h>
 
 #include <cstdio>
@@ -55,7 +55,7 @@ class Model {
 } // namespace
 
 int main(int count, char **words) try {
-    if (count != 3) return 2;
+    if (count != 4) return 2;
     const Model model(words[1]);
     const std::vector<unsigned char> images = model.sample(6, 1);
     // One byte a thread: std::vector<bool> shares them.

@@ -2,6 +2,7 @@
 use crate::class::Class;
 use crate::inputs::{ImageInput, encode};
 use crate::labelled::{self, Labelled};
+use crate::model::BundleArgument;
 use crate::outputs::{print, say};
 use crate::runtime::Runtime;
 use anyhow::{Context, Result};
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  glow attributes fit models/faces --celeba celeba/ --attribute Smiling\n  \
-    glow attributes list models/faces\n\n\
+    after_help = "Example:\n  glow attributes fit my-model.glow --celeba celeba/ --attribute Smiling\n  \
+    glow attributes list\n\n\
     Attributes are named directions in latent space, kept in the bundle's attributes.safetensors;\n\
     `glow edit` moves images along them."
 )]
@@ -38,8 +39,8 @@ enum Command {
 #[command(
     group = ArgGroup::new("images").required(true).args(["positive", "celeba"]),
     after_help = "Examples:\n  \
-    glow attributes fit models/faces --positive smiling/ --negative serious/ --name Smiling\n  \
-    glow attributes fit models/faces --celeba celeba/ --attribute Smiling --attribute Eyeglasses --limit 5000\n\n\
+    glow attributes fit my-model.glow --positive smiling/ --negative serious/ --name Smiling\n  \
+    glow attributes fit my-model.glow --celeba celeba/ --attribute Smiling --attribute Eyeglasses --limit 5000\n\n\
     Prints a line for each attribute that was fitted, as `glow attributes list` does. It takes 4 bytes of\n\
     memory a number of a latent: 49 kB an image of 64×64 pixels."
 )]
@@ -70,6 +71,10 @@ struct Fit {
     /// Penalty of ridge and logistic regression, in units of the latents' variance [default: 1 and 0.25]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     penalty: Option<f64>,
+    /// Let only the N coarsest levels take part: better where few images have the attribute, and smaller
+    /// [default: all]
+    #[arg(long, value_name = "N")]
+    levels: Option<usize>,
     /// Make each direction orthogonal to those of the other attributes that are there
     #[arg(long)]
     orthogonalise: bool,
@@ -88,17 +93,17 @@ enum MethodName {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow attributes list models/faces --json")]
+#[command(after_help = "Example:\n  glow attributes list --json")]
 struct List {
-    /// The bundle's folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgument,
     /// Print a JSON object a line instead of a table
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow attributes remove models/faces Smiling")]
+#[command(after_help = "Example:\n  glow attributes remove my-model.glow Smiling")]
 struct Remove {
     /// The bundle's folder
     bundle: PathBuf,
@@ -108,12 +113,10 @@ struct Remove {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow attributes project models/faces photos/ > coordinates.tsv\n\n\
+#[command(after_help = "Example:\n  glow attributes project photos/ > coordinates.tsv\n\n\
     Prints one line an image: path, and a coordinate for each attribute. The mean of the images with the\n\
     attribute is at 0.5, that of those without at -0.5; a strength of `glow edit` is added.")]
 struct Project {
-    /// The bundle's folder
-    bundle: PathBuf,
     #[command(flatten)]
     input: ImageInput,
 }
@@ -135,7 +138,8 @@ fn fit(runtime: &Runtime, arguments: &Fit) -> Result<()> {
         (MethodName::Logistic, None) => Method::LOGISTIC,
         (MethodName::Logistic, Some(penalty)) => Method::Logistic { penalty },
     };
-    let options = FitOptions::new().method(method).orthogonalise(arguments.orthogonalise);
+    let options =
+        FitOptions::new().method(method).orthogonalise(arguments.orthogonalise).levels(arguments.levels);
     // What is there must be readable before hours of encoding.
     let mut attributes = Attributes::open(&arguments.bundle)?;
     let Labelled { images, labels } = match &arguments.celeba {
@@ -173,13 +177,17 @@ fn line(attribute: &Attribute) -> String {
         other => format!("{other:?}"),
     };
     let orthogonal = if statistics.orthogonalised { ", orthogonal" } else { "" };
+    let levels = statistics.levels.map_or(String::new(), |levels| match levels {
+        1 => ", coarsest level".into(),
+        levels => format!(", {levels} coarsest levels"),
+    });
     let accuracy = statistics.held_out_accuracy.map_or("-".to_string(), |accuracy| format!("{accuracy:.3}"));
     let (name, with, without) = (attribute.name(), statistics.positives, statistics.negatives);
-    format!("{name}\t{method}{orthogonal}\t{with}\t{without}\t{accuracy}")
+    format!("{name}\t{method}{levels}{orthogonal}\t{with}\t{without}\t{accuracy}")
 }
 
 fn list(arguments: &List) -> Result<()> {
-    let attributes = Attributes::open(&arguments.bundle)?;
+    let attributes = Attributes::open(&arguments.bundle.model()?.on_disk()?.path)?;
     if !arguments.json {
         heading()?;
         return attributes.iter().try_for_each(|attribute| print(&line(attribute)));
@@ -201,7 +209,7 @@ fn remove(arguments: &Remove) -> Result<()> {
 }
 
 fn project(runtime: &Runtime, arguments: &Project) -> Result<()> {
-    let glow = runtime.builder().encoder_only().load(&arguments.bundle)?;
+    let glow = arguments.input.model()?.load(runtime.builder().encoder_only())?;
     let attributes = glow.attributes()?;
     let names: Vec<&str> = attributes.iter().map(Attribute::name).collect();
     print(&format!("image\t{}", names.join("\t")))?;

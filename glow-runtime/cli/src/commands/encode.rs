@@ -9,11 +9,9 @@ use glow_runtime::{EncodeOptions, Latents, Noise};
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow encode models/faces photos/ --out latents.safetensors\n\n\
+#[command(after_help = "Example:\n  glow encode photos/ --out latents.safetensors\n\n\
     Prints one line an image: its number in the file of latents, a tab, its path.")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
     #[command(flatten)]
     input: ImageInput,
     /// The file to write: safetensors with eps_0 … eps_{L-1}, float32 [N, c, h, w] each; or, if it ends in
@@ -35,8 +33,8 @@ enum NoiseKind {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    check_file(&arguments.out, &arguments.input.paths())?;
-    let glow = runtime.builder().encoder_only().load(&arguments.bundle)?;
+    check_file(&arguments.out, &arguments.input.paths()?)?;
+    let glow = arguments.input.model()?.load(runtime.builder().encoder_only())?;
     let noise = match arguments.noise {
         NoiseKind::Midpoint => Noise::Midpoint,
         NoiseKind::Uniform => Noise::Uniform { seed: arguments.seed },

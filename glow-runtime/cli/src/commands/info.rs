@@ -1,6 +1,7 @@
 //! `glow info`
 use super::loading::{self, Loading};
 use crate::failure::chain;
+use crate::model::BundleArgument;
 use crate::outputs::print;
 use crate::runtime::Runtime;
 use anyhow::Result;
@@ -8,13 +9,12 @@ use clap::Args;
 use glow_models::{Bundle, MANIFEST_FILE};
 use glow_runtime::OnnxRuntime;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow info models/faces --json")]
+#[command(after_help = "Example:\n  glow info\n  glow info my-model.glow --json")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgument,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,14 +27,15 @@ pub struct Arguments {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
+    let model = arguments.bundle.model()?;
     // First, since its times are to be told.
     let loaded = match arguments.timings || arguments.nodes {
-        true => Some(runtime.builder().load(&arguments.bundle)?),
+        true => Some(model.load(runtime.builder())?),
         false => None,
     };
     let nodes = loaded.as_ref().filter(|_| arguments.nodes).map(loading::nodes).transpose()?;
     let loading = loaded.filter(|_| arguments.timings).map(Loading::new).transpose()?;
-    let bundle = Bundle::open(&arguments.bundle).map_err(glow_runtime::Error::from)?;
+    let bundle = model.bundle()?;
     let files: Vec<File> = bundle
         .manifest()
         .files

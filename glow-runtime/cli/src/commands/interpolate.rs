@@ -1,6 +1,8 @@
 //! `glow interpolate`
 use crate::class::Class;
 use crate::failure::Misuse;
+use crate::inputs::Part;
+use crate::model::{self, Model};
 use crate::outputs::Sheet;
 use crate::progress::Progress;
 use crate::runtime::Runtime;
@@ -11,16 +13,13 @@ use ndarray::{Array4, Axis, concatenate, stack};
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  glow interpolate models/faces anna.jpg ben.jpg --steps 8 --out between.png\n\n\
-    Each row of the grid begins with the first image of a pair and ends with the second."
-)]
+#[command(after_help = "Example:\n  glow interpolate anna.jpg ben.jpg --steps 8 --out between.png\n\n\
+    Each row of the grid begins with the first image of a pair and ends with the second.")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
-    /// Image files: the two of a pair, the two of the next, …
-    #[arg(required = true, num_args = 2.., value_name = "A B")]
-    images: Vec<PathBuf>,
+    /// Image files: the two of a pair, the two of the next, …; before them the bundle's folder [default: faces64,
+    /// the model that comes with this program]
+    #[arg(required = true, num_args = 2.., value_name = "BUNDLE|A B")]
+    arguments: Vec<PathBuf>,
     /// Images a row, both ends included
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=1000))]
     steps: u32,
@@ -31,25 +30,29 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.png", default_value = "interpolation.png")]
     out: PathBuf,
     #[command(flatten)]
+    part: Part,
+    #[command(flatten)]
     class: Class,
     #[command(flatten)]
     sheet: Sheet,
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    let (pairs, rest) = arguments.images.as_chunks::<2>();
+    let (bundle, files) = model::split(&arguments.arguments)?;
+    let (pairs, rest) = files.as_chunks::<2>();
     if !rest.is_empty() {
-        let given = arguments.images.len();
+        let given = files.len();
         return Err(Misuse(format!("{given} images are given; pairs A B need an even number")).into());
     }
     let way = if arguments.spherical { Interpolation::Spherical } else { Interpolation::Linear };
     let steps = arguments.steps as usize;
-    arguments.sheet.check(&arguments.out, &arguments.images)?;
-    let glow = runtime.builder().load(&arguments.bundle)?;
+    arguments.sheet.check(&arguments.out, files)?;
+    let glow = Model::choose(bundle)?.load(runtime.builder())?;
+    let fit = arguments.part.fit(glow.manifest());
     let mut progress = Progress::new("decoded", pairs.len() * steps);
     let mut rows: Vec<Array4<u8>> = Vec::new();
     for pair in pairs {
-        let ends = [images::read(&pair[0], &glow)?, images::read(&pair[1], &glow)?];
+        let ends = [images::read(&pair[0], fit)?, images::read(&pair[1], fit)?];
         let ends = stack(Axis(0), &[ends[0].view(), ends[1].view()])?;
         let options = EncodeOptions::new().labels(arguments.class.labels(glow.manifest(), 2)?);
         let latents = glow.encode(&ends, &options)?.latents;

@@ -9,12 +9,10 @@ use ndarray::{Array4, Axis, Slice, concatenate};
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow reconstruct models/faces photos/ --out reconstruction.png\n\n\
+#[command(after_help = "Example:\n  glow reconstruct photos/ --out reconstruction.png\n\n\
     The images are compared at the model's size, with the upper n_bits of each value that the model\n\
     sees. The grid shows pairs: an image, and what comes back.")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
     #[command(flatten)]
     input: ImageInput,
     /// The grid to write
@@ -34,8 +32,8 @@ pub struct Arguments {
 const PAIRS: usize = 4;
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    arguments.sheet.check(&arguments.out, &arguments.input.paths())?;
-    let glow = runtime.builder().load(&arguments.bundle)?;
+    arguments.sheet.check(&arguments.out, &arguments.input.paths()?)?;
+    let glow = arguments.input.model()?.load(runtime.builder())?;
     let mut reader = arguments.input.open(&glow)?;
     let mut progress = Progress::new("reconstructed", reader.total());
     let mut tally = Tally::default();

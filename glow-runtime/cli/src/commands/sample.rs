@@ -1,18 +1,19 @@
 //! `glow sample`
 use crate::class::Class;
+use crate::model::BundleArgument;
 use crate::outputs::ImageOutput;
 use crate::progress::Progress;
 use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
 use glow_runtime::SampleOptions;
-use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  glow sample models/faces --count 64 --temperature 0.7 --out faces.png")]
+#[command(after_help = "Examples:\n  glow sample --count 64 --temperature 0.7 --out faces.png\n  \
+    glow sample my-model.glow --out samples/")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgument,
     /// Number of images
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
@@ -33,7 +34,7 @@ pub struct Arguments {
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     arguments.output.check(&[])?;
-    let glow = runtime.builder().decoder_only().load(&arguments.bundle)?;
+    let glow = arguments.bundle.model()?.load(runtime.builder().decoder_only())?;
     let count = arguments.count as usize;
     let mut writer = arguments.output.begin("sample", None)?;
     let mut progress = Progress::new("sampled", count);

@@ -10,9 +10,9 @@ use glow_runtime::{Glow, OodScore, ReferenceScores, Score, ScoreKind, ScoreOptio
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  glow score models/faces photos/ --draws 4 > scores.tsv\n  \
-    glow score models/faces photos/ --reference held-out/ --save-reference faces.json > ood.tsv\n  \
-    glow score models/faces more/ --reference faces.json > ood.tsv\n\n\
+#[command(after_help = "Examples:\n  glow score photos/ --draws 4 > scores.tsv\n  \
+    glow score my-model.glow photos/ --reference held-out/ --save-reference faces.json > ood.tsv\n  \
+    glow score my-model.glow more/ --reference faces.json > ood.tsv\n\n\
     Prints one line an image: path, log p in nats, its standard error over the draws, bits/dim. More draws\n\
     of the dequantization noise give steadier numbers.\n\n\
     With --reference, a set of images known to be of the kind and not used in training, also how far each\n\
@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
     those of the model's own kind, hence distances to both sides count, and --complexity takes the image's\n\
     bits/dim as PNG off before comparing.")]
 pub struct Arguments {
-    /// The bundle's folder
-    bundle: PathBuf,
     #[command(flatten)]
     input: ImageInput,
     /// Draws of the dequantization noise that are averaged
@@ -46,7 +44,7 @@ pub struct Arguments {
 }
 
 pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
-    let glow = runtime.builder().encoder_only().load(&arguments.bundle)?;
+    let glow = arguments.input.model()?.load(runtime.builder().encoder_only())?;
     let scorer = Scorer { glow: &glow, arguments };
     let reference = arguments.reference.as_deref().map(|path| scorer.reference(path)).transpose()?;
     if let (Some(reference), Some(path)) = (&reference, &arguments.save_reference) {
@@ -131,8 +129,8 @@ impl Scorer<'_> {
             }
             return Ok(reference);
         }
-        let class = &self.arguments.input.class;
-        let mut reader = ImageReader::open(&[path.into()], usize::MAX, class, self.glow.manifest())?;
+        let (class, part) = (&self.arguments.input.class, &self.arguments.input.part);
+        let mut reader = ImageReader::open(&[path.into()], usize::MAX, class, part, self.glow.manifest())?;
         let mut progress = Progress::new("scored for reference", reader.total());
         let mut all = Vec::new();
         while let Some(batch) = progress.aside(|| reader.next(self.glow.max_batch()))? {

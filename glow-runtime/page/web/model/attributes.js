@@ -13,16 +13,21 @@ import { readTensors } from './safetensors.js';
 export function readAttributes(bytes, modelSha256, dims) {
   const file = 'attributes.safetensors';
   const { metadata, tensors } = readTensors(bytes, file);
-  if (metadata.format !== 'glow-attributes' || metadata.version !== '1') {
-    throw new Error(`${file} is ${metadata.format} ${metadata.version}; this page reads glow-attributes 1`);
+  if (metadata.format !== 'glow-attributes' || !['1', '2'].includes(metadata.version)) {
+    throw new Error(`${file} is ${metadata.format} ${metadata.version}; this page reads glow-attributes 1 and 2`);
   }
   if (metadata.model_sha256 !== modelSha256) {
     throw new Error(`${file} belongs to other weights than this bundle's; fit the attributes again`);
   }
   const entries = /** @type {{name: string, offset: number}[]} */ (JSON.parse(metadata.attributes));
   return entries.map(({ name, offset }) => {
-    const direction = tensors.get(name)?.values;
-    if (direction?.length !== dims) throw new Error(`${file} has no direction ${name} of ${dims} numbers`);
+    // The end of the direction: the numbers before it, of the finest levels, are 0.
+    const end = tensors.get(name)?.values;
+    if (!end || end.length === 0 || end.length > dims || (metadata.version === '1' && end.length !== dims)) {
+      throw new Error(`${file} has no direction ${name} of ${dims} numbers`);
+    }
+    const direction = new Float32Array(dims);
+    direction.set(end, dims - end.length);
     return { name, direction, offset, square: dot(direction, direction) };
   });
 }
