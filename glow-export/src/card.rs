@@ -30,9 +30,10 @@ pub(crate) fn card(manifest: &Manifest, data: &str, licence: Option<&str>) -> St
     }
     row("latents", manifest.latent_shapes.iter().map(shape).collect::<Vec<_>>().join(", "));
     row("training data", if data.is_empty() { "not stated".into() } else { data.into() });
-    let weights = match p.weights {
-        Weights::Averaged => "averaged weights",
-        Weights::Raw => "the optimiser's own weights",
+    let weights = match (p.weights, &p.average) {
+        (Weights::Averaged, None) => "averaged weights".into(),
+        (Weights::Averaged, Some(memory)) => format!("weights averaged over {memory}"),
+        (Weights::Raw, _) => "the optimiser's own weights".into(),
     };
     row(
         "training",
@@ -168,6 +169,7 @@ mod tests {
             generator: "glow-export".into(),
             checkpoint: "best|x.safetensors".into(),
             weights: Weights::Averaged,
+            average: None,
             step: 7,
             images_seen: 448,
             bits_per_dim: Some(3.5),

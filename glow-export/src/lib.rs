@@ -35,8 +35,8 @@ use card::CARD_FILE;
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
-    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, LargestActivation, Manifest, Numerics,
-    Provenance, Quantisation, WEIGHTS_FILE, find_checkpoint, write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Group, LargestActivation, Manifest,
+    Numerics, Provenance, Quantisation, WEIGHTS_FILE, find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
@@ -54,6 +54,8 @@ const GENERATOR: &str = concat!("glow-export ", env!("CARGO_PKG_VERSION"));
 pub struct ExportOptions {
     /// Which weights of the checkpoint. Default [`Weights::Averaged`].
     pub weights: Weights,
+    /// The further average of this name instead, of a run that keeps several. Default none.
+    pub average: Option<String>,
     /// Number format of the coupling networks. Default [`Precision::Fp32`].
     pub precision: Precision,
     /// Of an int8 bundle, what runs its networks in integers. Default [`Int8Layout::Cpu`].
@@ -82,6 +84,7 @@ impl Default for ExportOptions {
     fn default() -> Self {
         Self {
             weights: Weights::Averaged,
+            average: None,
             precision: Precision::Fp32,
             layout: Int8Layout::Cpu,
             keep: Keep::default(),
@@ -149,8 +152,12 @@ pub fn export(
     let preprocessing = checkpoint.meta().config.data.preprocessing();
     let class_names = checkpoint.meta().class_names.clone();
     let data = data_name(&checkpoint.meta().config.data.data);
-    let parameters = Parameters::load(&checkpoint, options.weights)?;
-    let provenance = provenance(&checkpoint, options.weights);
+    let weights = match &options.average {
+        Some(name) => checkpoint.weights(name)?,
+        None => options.weights.into(),
+    };
+    let parameters = Parameters::load(&checkpoint, weights)?;
+    let provenance = provenance(&checkpoint, weights);
     let path = checkpoint.path().to_path_buf();
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
@@ -291,8 +298,13 @@ fn data_name(spec: &str) -> String {
     format!("{kind}:{folder}")
 }
 
-fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {
+fn provenance(checkpoint: &Checkpoint, group: Group) -> Provenance {
     let meta = checkpoint.meta();
+    let weights = if group == Group::Params { Weights::Raw } else { Weights::Averaged };
+    let average = match group {
+        Group::FurtherAverages(n) => meta.further_averages.get(usize::from(n) - 1).cloned(),
+        _ => None,
+    };
     Provenance {
         generator: GENERATOR.into(),
         checkpoint: checkpoint.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -300,6 +312,7 @@ fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {
         step: meta.step,
         images_seen: meta.images_seen,
         // That of the validations, which are of these weights or of the others.
-        bits_per_dim: meta.bits_per_dim.filter(|_| weights == meta.config.training.weights),
+        bits_per_dim: meta.bits_per_dim.filter(|_| group == meta.config.training.weights.into()),
+        average,
     }
 }

@@ -48,9 +48,10 @@ struct Arguments {
     /// The bundle's folder: new, empty, or an older bundle, which is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The averaged weights or the optimiser's own
-    #[arg(long, value_enum, default_value = "averaged")]
-    weights: WeightsArgument,
+    /// The "averaged" weights, the optimiser's own ("raw"), or a further average of the run by its name, such as "50
+    /// epochs"
+    #[arg(long, value_name = "NAME", default_value = "averaged")]
+    weights: String,
     /// Number format of the coupling networks
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
@@ -84,12 +85,6 @@ struct Arguments {
     /// Do not compare the bundle with a float64 evaluation of the checkpoint
     #[arg(long)]
     no_verify: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum WeightsArgument {
-    Averaged,
-    Raw,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -130,11 +125,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
+    let (weights, average) = match arguments.weights.as_str() {
+        "averaged" => (Weights::Averaged, None),
+        "raw" => (Weights::Raw, None),
+        name => (Weights::Averaged, Some(name.to_string())),
+    };
     let options = ExportOptions {
-        weights: match arguments.weights {
-            WeightsArgument::Averaged => Weights::Averaged,
-            WeightsArgument::Raw => Weights::Raw,
-        },
+        weights,
+        average,
         precision: match arguments.precision {
             PrecisionArgument::Fp32 => Precision::Fp32,
             PrecisionArgument::Fp16 => Precision::Fp16,

@@ -76,7 +76,7 @@ impl Setup {
             },
         );
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let parameters = || Parameters::load(&checkpoint, Weights::Averaged).unwrap();
+        let parameters = || Parameters::load(&checkpoint, Weights::Averaged.into()).unwrap();
         let reference = Reference::from_parameters(parameters()).unwrap();
         let (fp32, images) =
             (fold::fold(&parameters(), Precision::Fp32).unwrap(), Images::smooth(&deep(coupling)));
@@ -105,7 +105,7 @@ impl Setup {
         let bundle = |name: &str, frozen, precision| {
             let folder = self.folder.path().join(name);
             std::fs::create_dir_all(&folder).unwrap();
-            let provenance = provenance(&self.checkpoint, Weights::Averaged);
+            let provenance = provenance(&self.checkpoint, Weights::Averaged.into());
             let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance);
             manifest.quantisation = format.quantisation();
             Draft::write(&folder, frozen, manifest, false).unwrap();

@@ -79,6 +79,9 @@ pub struct Provenance {
     pub checkpoint: String,
     /// Which of its weights.
     pub weights: Weights,
+    /// The name of the average, where it is a further one of the run; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<String>,
     /// Optimisation steps done.
     pub step: u64,
     /// Training images seen, repeats counted.
