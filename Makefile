@@ -119,6 +119,7 @@ install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/loca
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)
 	GLOW=$(patsubst %/release,%/debug,$(release))/glow node --test glow-runtime/page/tests/*.test.mjs
+	GLOW=$(patsubst %/release,%/debug,$(release))/glow BACKEND=server node --test glow-runtime/page/tests/page.test.mjs
 
 test-python: setup ## the Python package, built and installed in a fresh environment (needs Python 3.10 or newer)
 	build/test-python.sh $(PACKAGE_TESTS)

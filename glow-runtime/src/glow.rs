@@ -175,20 +175,7 @@ impl Glow {
         let graph = self.graph(GraphKind::Encoder)?;
         let (images, noise) = (images.into(), noise.into());
         self.check_images("images", images.shape())?;
-        if noise.shape() != images.shape() {
-            return Err(Error::Shape {
-                array: "noise".into(),
-                expected: format!("{:?} as the images have", images.shape()),
-                actual: noise.shape().to_vec(),
-            });
-        }
-        if let Some(u) = noise.iter().find(|u| !(0.0..1.0).contains(*u)) {
-            return Err(Error::Option {
-                option: "noise",
-                value: u.to_string(),
-                allowed: "0 or more, below 1",
-            });
-        }
+        self.check_noise(noise, images.shape())?;
         let n = images.dim().0;
         let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
         let mut inputs: PerLevel<_> = smallvec![
@@ -387,6 +374,24 @@ impl Glow {
             expected: format!("[N, {}, {}, {}]", a.height, a.width, a.channels),
             actual: actual.to_vec(),
         })
+    }
+
+    pub(crate) fn check_noise(&self, noise: ArrayView4<'_, f32>, images: &[usize]) -> Result<(), Error> {
+        if noise.shape() != images {
+            return Err(Error::Shape {
+                array: "noise".into(),
+                expected: format!("{images:?} as the images have"),
+                actual: noise.shape().to_vec(),
+            });
+        }
+        if let Some(u) = noise.iter().find(|u| !(0.0..1.0).contains(*u)) {
+            return Err(Error::Option {
+                option: "noise",
+                value: u.to_string(),
+                allowed: "0 or more, below 1",
+            });
+        }
+        Ok(())
     }
 
     pub(crate) fn check_labels<'a>(

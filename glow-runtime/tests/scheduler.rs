@@ -39,7 +39,7 @@ impl Gated {
             let _ = wait.lock().unwrap().recv();
         });
         let scheduler = scheduler(options);
-        let _first = scheduler.submit(sample(1, 0)).unwrap();
+        let _first = scheduler.submit(sample(1, 0).within(LONG)).unwrap();
         let gated = Self { scheduler, stopped, go, _first };
         gated.stopped.recv_timeout(LONG).unwrap_or_else(|_| panic!("{gated:?}"));
         gated
@@ -78,6 +78,7 @@ fn every_job_gives_what_its_call_gives() {
         let options = SchedulerOptions::new().max_batch(4).warm_up(true);
         let scheduler = Scheduler::new(Arc::clone(&glow), options).unwrap();
         let (mut samples, mut codes, mut images, mut scores) = (vec![], vec![], vec![], vec![]);
+        let mut noisy = vec![];
         // All wait together, in sizes below and above that of a batch.
         for n in [0, 1, 2, 3, 5, 9] {
             let seed = n as u64;
@@ -88,6 +89,10 @@ fn every_job_gives_what_its_call_gives() {
                 let job = Job::encode(noise(n), options.clone());
                 codes.push((n, options, scheduler.submit(job).unwrap()));
             }
+            let given =
+                Array4::from_shape_fn((n, 8, 8, 3), |(i, y, x, c)| ((i + y * x + c) % 9) as f32 / 9.0);
+            let job = Job::encode_with(noise(n), given.clone(), labels(n));
+            noisy.push((n, given, scheduler.submit(job).unwrap()));
             let options = ScoreOptions::new().draws(3).seed(seed).first(5).labels(labels(n));
             let job = Job::score(noise(n), options.clone());
             scores.push((n, options, scheduler.submit(job).unwrap()));
@@ -100,6 +105,10 @@ fn every_job_gives_what_its_call_gives() {
         }
         for (n, options, ticket) in codes {
             assert_eq!(ticket.wait().unwrap(), glow.encode(&noise(n), &options).unwrap(), "{n} encoded");
+        }
+        for (n, given, ticket) in noisy {
+            let direct = glow.encode_with(&noise(n), given.view(), labels(n).as_deref()).unwrap();
+            assert_eq!(ticket.wait().unwrap(), direct, "{n} encoded with noise");
         }
         for (n, options, ticket) in scores {
             assert_eq!(ticket.wait().unwrap(), glow.score(&noise(n), &options).unwrap(), "{n} scored");
@@ -172,6 +181,10 @@ fn arguments_are_checked_at_once() {
     let options = SampleOptions::new;
     let wrong = scheduler.submit(Job::encode(zeros((1, 9, 8, 3)), EncodeOptions::new()));
     assert!(matches!(wrong, Err(Error::Shape { .. })));
+    let wrong = scheduler.submit(Job::encode_with(noise(2), Array4::zeros((1, 8, 8, 3)), None));
+    assert!(matches!(wrong, Err(Error::Shape { .. })));
+    let wrong = scheduler.submit(Job::encode_with(noise(1), Array4::from_elem((1, 8, 8, 3), 1.0), None));
+    assert!(matches!(wrong, Err(Error::Option { option: "noise", .. })));
     let wrong = scheduler.submit(Job::sample(1, options().temperature(f32::NAN)));
     assert!(matches!(wrong, Err(Error::Option { option: "temperature", .. })));
     let wrong = scheduler.submit(Job::sample(1, options().labels(vec![0])));

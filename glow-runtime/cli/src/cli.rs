@@ -1,6 +1,6 @@
 //! The command line.
 use crate::commands::{
-    attributes, decode, edit, encode, info, interpolate, page, reconstruct, sample, score,
+    attributes, decode, edit, encode, info, interpolate, page, reconstruct, sample, score, serve,
 };
 use crate::runtime::Runtime;
 use anyhow::Result;
@@ -49,6 +49,8 @@ pub enum Command {
     Score(score::Arguments),
     /// Write the page that edits faces in a browser, as a site for any static host
     Page(page::Arguments),
+    /// Serve the page, an API, the Open Inference Protocol and metrics over HTTP
+    Serve(serve::Arguments),
 }
 
 impl Cli {
@@ -66,6 +68,7 @@ impl Cli {
             Command::Attributes(arguments) => attributes::run(runtime, arguments),
             Command::Score(arguments) => score::run(runtime, arguments),
             Command::Page(arguments) => page::run(arguments),
+            Command::Serve(arguments) => serve::run(runtime, arguments),
         }
     }
 }

@@ -37,5 +37,9 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 pub fn is_misuse(error: &anyhow::Error) -> bool {
     use glow_runtime::Error::{Labels, Option, UnknownAttribute};
     error.is::<Misuse>()
+        || matches!(
+            error.downcast_ref(),
+            Some(glow_serve::ServeError::Option { .. } | glow_serve::ServeError::Name { .. })
+        )
         || matches!(error.downcast_ref(), Some(Option { .. } | Labels { .. } | UnknownAttribute { .. }))
 }

@@ -1,12 +1,13 @@
-// How long a frame takes while a slider is dragged: node frames.mjs BUNDLE [SECONDS]
-// Prints the milliseconds from one picture to the next, and those of the model alone.
+// How long a frame takes while a slider is dragged: node frames.mjs BUNDLE [SECONDS], over `glow serve` with
+// BACKEND=server. Prints the milliseconds from one picture to the next, and those of the model alone.
 import { join } from 'node:path';
-import { folder, glow, launch, serve } from './site.mjs';
+import { folder, glow, launch, serve, serveBundle } from './site.mjs';
 
 const [, , bundle, seconds = '5'] = process.argv;
+const onServer = process.env.BACKEND === 'server';
 const site = join(folder, 'site');
-glow('page', bundle, '--out', site);
-const host = await serve(site);
+if (!onServer) glow('page', bundle, '--out', site);
+const host = onServer ? await serveBundle(bundle) : await serve(site);
 const browser = await launch();
 const page = await browser.newPage();
 page.setDefaultTimeout(300_000);
@@ -40,4 +41,4 @@ const at = (share) => gaps[Math.floor(share * (gaps.length - 1))].toFixed(1);
 console.log(`${painted.length} frames; ms a frame: least ${at(0)}, median ${at(0.5)}, 90 % ${at(0.9)}`);
 console.log(await page.textContent('#status'));
 await browser.close();
-host.close();
+await host.close();

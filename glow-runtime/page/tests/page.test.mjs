@@ -1,14 +1,19 @@
-// The page in a headless browser, over the back end in the browser: pixels are compared with glow's.
+// The page in a headless browser: pixels are compared with glow's. Over the back end in the browser, or, with
+// BACKEND=server, over that of `glow serve`.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { readTensors } from '../web/model/safetensors.js';
 import {
-  folder, glow, GOLDEN, hashOf, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, SOFTWARE_GPU,
+  folder, glow, GOLDEN, hashOf, launch, makeBundle, packages, pattern, png, readAll, readPng, root, serve, serveBundle,
+  SOFTWARE_GPU,
 } from './site.mjs';
 
 const TIMEOUT = 60_000;
+const onServer = process.env.BACKEND === 'server';
+/** Of tests about the model in the browser itself. */
+const inBrowser = { skip: onServer && 'the model is not in the browser' };
 const site = join(folder, 'site');
 let plain, bundle, host, browser, page;
 /** What the browser complained about. */
@@ -16,16 +21,22 @@ const complaints = [];
 
 before(async () => {
   ({ bundle: plain, prepared: bundle } = await makeBundle());
-  glow('page', bundle, '--out', site);
-  host = await serve(site);
+  host = await hostOf(bundle, site);
   browser = await launch();
   page = await open(host.url);
 });
 
 after(async () => {
   await browser?.close();
-  host?.close();
+  await host?.close();
 });
+
+/** The page over a bundle: from a site that is written to a folder, or from a server. */
+async function hostOf(model, out) {
+  if (onServer) return serveBundle(model);
+  glow('page', model, '--out', out);
+  return serve(out);
+}
 
 /** A page of its own, ready to be used. */
 async function open(url, options = {}) {
@@ -40,9 +51,18 @@ async function open(url, options = {}) {
     if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
   });
   opened.on('pageerror', (error) => complaints.push(error.message));
-  // Renderings that the worker is asked for.
+  if (onServer && url.startsWith(host.url)) opened.on('request', (request) => host.requests.push({ url: request.url() }));
+  // Renderings that the worker or the server is asked for.
   await opened.addInitScript(() => {
     window.rendered = 0;
+    const ask = window.fetch;
+    window.sentImages = [];
+    window.fetch = async (url, ...rest) => {
+      if (String(url).includes('/v1/render')) window.rendered++;
+      const response = await ask(url, ...rest);
+      if (String(url).includes('/v1/images')) window.sentImages.push((await response.clone().json()).image);
+      return response;
+    };
     const post = Worker.prototype.postMessage;
     Worker.prototype.postMessage = function (message, ...rest) {
       if (message?.method === 'render') window.rendered++;
@@ -120,8 +140,10 @@ const photo = (name, seed, height = 20, width = 16) => png(name, pattern(height,
 
 test('it says what it runs', async () => {
   const status = await page.textContent('#status');
-  assert.match(status, /8 × 8, fp32 · WebAssembly, \d+ threads? · \d+ ms a frame/);
-  assert.match(await page.textContent('#privacy'), /nothing is sent anywhere/);
+  const where = onServer ? /8 × 8, fp32 · the server 127\.0\.0\.1:\d+, CPU · \d+ ms a frame/ : /8 × 8, fp32 · WebAssembly, \d+ threads? · \d+ ms a frame/;
+  assert.match(status, where);
+  const privacy = onServer ? /sent to the server 127\.0\.0\.1:\d+, .* writes them nowhere/ : /nothing is sent anywhere/;
+  assert.match(await page.textContent('#privacy'), privacy);
 });
 
 test('draws are those of glow sample', async () => {
@@ -458,9 +480,7 @@ test('on a phone the picture stays in sight', async () => {
 
 test('a model of classes draws the one that is chosen', async () => {
   const model = join(root, 'models/tests/conditional-bundle');
-  const classes = join(folder, 'classes');
-  glow('page', model, '--out', classes);
-  const other = await serve(classes);
+  const other = await hostOf(model, join(folder, 'classes'));
   const chosen = await open(other.url);
   for (const label of [0, 2]) {
     if (label) await chosen.getByLabel('Class').selectOption(String(label));
@@ -468,10 +488,10 @@ test('a model of classes draws the one that is chosen', async () => {
     assert.deepEqual(await picture(chosen), images(`class-${label}`, ...words)[0]);
   }
   await chosen.context().close();
-  other.close();
+  await other.close();
 });
 
-test('one thread without the headers, and the same pixels', async () => {
+test('one thread without the headers, and the same pixels', inBrowser, async () => {
   const bare = await serve(site, { isolated: false });
   const other = await open(bare.url);
   assert.match(await other.textContent('#status'), /WebAssembly, 1 thread ·/);
@@ -480,7 +500,7 @@ test('one thread without the headers, and the same pixels', async () => {
   bare.close();
 });
 
-test('what fails to load is named', async () => {
+test('what fails to load is named', inBrowser, async () => {
   for (const [name, expected] of [
     ['model.glow/decoder.onnx', /decoder\.onnx is damaged/],
     ['onnxruntime-web/ort-wasm-simd-threaded.wasm', /ort-wasm-simd-threaded\.wasm cannot be fetched/],
@@ -501,7 +521,7 @@ test('what fails to load is named', async () => {
   }
 });
 
-test('a GPU that is not faster draws nothing', async (t) => {
+test('a GPU that is not faster draws nothing', inBrowser, async (t) => {
   const other = await launch(SOFTWARE_GPU);
   try {
     const tried = await other.newPage();
@@ -523,7 +543,37 @@ test('a GPU that is not faster draws nothing', async (t) => {
   }
 });
 
+test('a server that is not there, and one that forgot a photograph', { skip: !onServer && 'there is no server' }, async () => {
+  const [expected] = images('forgotten', 'edit', bundle, join(folder, 'one.png'), '--attribute', 'Bright_Light=0.25');
+  const own = await hostOf(bundle);
+  const other = await open(own.url);
+  await upload(join(folder, 'one.png'), other);
+  await picture(other);
+  const known = await other.evaluate(() => window.sentImages);
+  assert.equal(known.length, 1);
+  const earlier = complaints.length;
+  for (const id of known) assert.equal((await fetch(`${own.url}v1/images/${id}`, { method: 'DELETE' })).status, 204);
+  await tab('Edit', other);
+  await other.getByLabel('Bright light', { exact: true }).evaluate((input) => {
+    input.value = '0.25';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    input.dispatchEvent(new Event('change', { bubbles: true }));
+  });
+  assert.deepEqual(await picture(other), expected);
+  await own.close();
+  await other.getByLabel('Bright light', { exact: true }).press('ArrowRight');
+  await other.getByText('cannot be reached').first().waitFor();
+  // The browser speaks of the image that was not there, and of the connection.
+  complaints.splice(earlier);
+  await other.context().close();
+});
+
 test('nothing left the machine, and the browser had nothing to complain about', () => {
+  if (onServer) {
+    assert.ok(host.requests.length > 30);
+    for (const { url } of host.requests) assert.ok(url.startsWith(host.url) || /^(blob|data):/.test(url), url);
+    return assert.deepEqual(complaints, []);
+  }
   assert.ok(host.requests.length > 30);
   for (const { method, url } of host.requests) {
     assert.equal(method, 'GET', url);

@@ -1,7 +1,8 @@
 // What the tests stand on: the program glow, a bundle, a site that it writes, a server for it, a browser.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
@@ -129,6 +130,22 @@ export function serve(site, { isolated = true } = {}) {
       resolve({ url, requests, close: () => server.close() });
     });
   });
+}
+
+/** Runs `glow serve` with a bundle, on a port of its own. */
+export async function serveBundle(bundle, ...words) {
+  const server = spawn(program, ['serve', bundle, '--port', '0', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(server, 'exit');
+  process.on('exit', () => server.kill('SIGKILL'));
+  const [line] = await Promise.race([once(server.stdout, 'data'), ended]);
+  const url = String(line).trim();
+  if (!url.startsWith('http')) throw new Error(`glow serve ended: ${url}`);
+  const close = async () => {
+    server.kill();
+    const [code] = await ended;
+    if (code !== 0) throw new Error(`glow serve ended with ${code}`);
+  };
+  return { url, requests: [], close };
 }
 
 /** The hash of the pixels of six samples of seed 1, which is asserted from Rust, C and Python too. */

@@ -5,6 +5,7 @@ use glow_models::{TensorBytes, parse_tensors, read_tensor_file, write_atomically
 use ndarray::Array4;
 use safetensors::Dtype;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 
 impl Latents {
@@ -14,6 +15,19 @@ impl Latents {
     /// # Errors
     /// [`Error::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        write_atomically(path, |out| self.write(out))
+            .map_err(|source| Error::Write { path: path.into(), source })
+    }
+
+    /// The bytes of the file that [`Latents::save`] writes.
+    pub fn to_safetensors(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).expect("memory takes all");
+        bytes
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let bytes = |level: &Array4<f32>| level.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let contents: Vec<(String, Vec<u8>)> =
             self.levels.iter().enumerate().map(|(i, level)| (format!("eps_{i}"), bytes(level))).collect();
@@ -28,9 +42,7 @@ impl Latents {
             })
             .collect();
         let metadata = BTreeMap::from([("format".to_string(), "glow-latents".to_string())]);
-        let path = path.as_ref();
-        write_atomically(path, |out| write_tensors(out, &metadata, &tensors).map(|_| ()))
-            .map_err(|source| Error::Write { path: path.into(), source })
+        write_tensors(out, &metadata, &tensors).map(|_| ())
     }
 
     /// Reads a file that [`Latents::save`] wrote, or any safetensors file with such tensors; others
@@ -77,6 +89,7 @@ mod tests {
         for batch in [0, 1, 3] {
             counted(batch).save(&path).unwrap();
             assert_eq!(Latents::load(&path).unwrap(), counted(batch));
+            assert_eq!(std::fs::read(&path).unwrap(), counted(batch).to_safetensors());
         }
     }
 

@@ -35,11 +35,21 @@ impl Job<Encoded> {
     /// Encodes images [N, H, W, C], as [`Glow::encode`].
     pub fn encode(images: Array4<u8>, options: EncodeOptions) -> Self {
         let EncodeOptions { noise, first, labels } = options;
-        let (seed, draws) = match noise {
-            Noise::Midpoint => (None, 1),
-            Noise::Uniform { seed } => (Some(seed), 1),
+        let noise = match noise {
+            Noise::Midpoint => NoiseInput::Midpoint,
+            Noise::Uniform { seed } => NoiseInput::Uniform { seed, first },
         };
-        let input = JobInput::Encode { images, seed, first, labels, draws, latents: true };
+        Self::encoding(images, noise, labels)
+    }
+
+    /// Encodes images [N, H, W, C] with the dequantization noise [N, H, W, C] in [0, 1) given, as
+    /// [`Glow::encode_with`].
+    pub fn encode_with(images: Array4<u8>, noise: Array4<f32>, labels: Option<Vec<i64>>) -> Self {
+        Self::encoding(images, NoiseInput::Given(noise), labels)
+    }
+
+    fn encoding(images: Array4<u8>, noise: NoiseInput, labels: Option<Vec<i64>>) -> Self {
+        let input = JobInput::Encode { images, noise, labels, draws: 1, latents: true };
         Self::new(input, |glow, input, outputs| glow.encoded(input.images(), outputs))
     }
 }
@@ -48,7 +58,8 @@ impl Job<Vec<Score>> {
     /// The likelihood of images [N, H, W, C], as [`Glow::score`]. Each draw of the noise counts as an image.
     pub fn score(images: Array4<u8>, options: ScoreOptions) -> Self {
         let ScoreOptions { draws, seed, first, labels } = options;
-        let input = JobInput::Encode { images, seed: Some(seed), first, labels, draws, latents: false };
+        let noise = NoiseInput::Uniform { seed, first };
+        let input = JobInput::Encode { images, noise, labels, draws, latents: false };
         Self::new(input, |glow, input, outputs| {
             let JobInput::Encode { images, .. } = input else { unreachable!("made above") };
             let log_prob = outputs.last().map_or(&[][..], |output| &output.floats);
@@ -96,15 +107,25 @@ pub(super) enum JobInput {
     },
     Encode {
         images: Array4<u8>,
-        /// Of uniform noise; without one the noise is the midpoint.
-        seed: Option<u64>,
-        first: u64,
+        noise: NoiseInput,
         labels: Option<Vec<i64>>,
         /// All images with the first draw of the noise come first, then all with the second.
         draws: usize,
         /// Whether the latents are wanted, besides the likelihoods.
         latents: bool,
     },
+}
+
+/// The dequantization noise of a [`JobInput::Encode`].
+#[derive(Debug)]
+pub(super) enum NoiseInput {
+    Midpoint,
+    /// `first` is the number of the first image in the stream.
+    Uniform {
+        seed: u64,
+        first: u64,
+    },
+    Given(Array4<f32>),
 }
 
 impl JobInput {
@@ -135,9 +156,12 @@ impl JobInput {
                 glow.check_latents(latents)?;
                 glow.check_labels(labels.as_deref(), latents.batch())?;
             }
-            Self::Encode { images, draws, labels, .. } => {
+            Self::Encode { images, noise, draws, labels, .. } => {
                 Tally::check_draws(*draws)?;
                 glow.check_images("images", images.shape())?;
+                if let NoiseInput::Given(noise) = noise {
+                    glow.check_noise(noise.view(), images.shape())?;
+                }
                 glow.check_labels(labels.as_deref(), images.dim().0)?;
             }
         }
@@ -172,19 +196,20 @@ impl JobInput {
                 }
                 range.for_each(|i| append_label(labels.as_deref(), i, batch));
             }
-            Self::Encode { images, seed, first, labels, .. } => {
+            Self::Encode { images, noise, labels, .. } => {
                 let n = images.dim().0;
                 for i in range {
                     let (draw, image) = ((i / n) as u64, i % n);
                     batch[0].bytes().extend(images.slice(s![image, .., .., ..]));
                     let dims = glow.architecture().dims();
-                    let index = first.wrapping_add(image as u64);
-                    match *seed {
-                        None => batch[1].floats().extend(std::iter::repeat_n(0.5, dims)),
-                        Some(seed) => {
-                            let noise = random::noise(seed, Purpose::Noise { draw }, index).take(dims);
-                            batch[1].floats().extend(noise);
+                    let buffer = batch[1].floats();
+                    match noise {
+                        NoiseInput::Midpoint => buffer.extend(std::iter::repeat_n(0.5, dims)),
+                        NoiseInput::Uniform { seed, first } => {
+                            let index = first.wrapping_add(image as u64);
+                            buffer.extend(random::noise(*seed, Purpose::Noise { draw }, index).take(dims));
                         }
+                        NoiseInput::Given(noise) => buffer.extend(noise.slice(s![image, .., .., ..])),
                     }
                     append_label(labels.as_deref(), image, batch);
                 }

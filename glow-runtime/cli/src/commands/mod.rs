@@ -10,3 +10,4 @@ pub mod page;
 pub mod reconstruct;
 pub mod sample;
 pub mod score;
+pub mod serve;

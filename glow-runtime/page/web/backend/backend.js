@@ -1,6 +1,4 @@
-// What the page asks of a back end: this browser (browser.js) is one; a server can be another.
-
-import { browserBackend } from './browser.js';
+// What the page asks of a back end: this browser (browser.js) or a server (server.js).
 
 /**
  * @typedef {import('../model/recipe.js').Recipe} Recipe
@@ -40,6 +38,8 @@ export async function openBackend(onProgress) {
   const response = await fetch(new URL(`../${name}`, import.meta.url));
   if (!response.ok) throw new Error(`${name} cannot be fetched: ${response.status} ${response.statusText}`);
   const { backend, optional = [] } = await response.json();
-  if (backend !== 'browser') throw new Error(`${name} names the back end ${backend}, which this page does not have`);
-  return browserBackend(optional, onProgress);
+  // Only the one that is needed is fetched.
+  if (backend === 'browser') return (await import('./browser.js')).browserBackend(optional, onProgress);
+  if (backend === 'server') return (await import('./server.js')).serverBackend(onProgress);
+  throw new Error(`${name} names the back end ${backend}, which this page does not have`);
 }
