@@ -80,17 +80,17 @@ fn decode(
     {
         reader.set_format(format);
     }
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_complete(bytes) {
-        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image");
-        return Err(image::ImageError::from(cut).into());
-    }
-
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
+    if is_jpeg && !jpeg::is_complete(bytes, decoder.dimensions()) {
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image");
+        return Err(image::ImageError::from(cut).into());
+    }
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
 
@@ -299,6 +299,27 @@ mod tests {
             let far = read.iter().zip(image.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(far.unwrap() <= 3, "{format:?}");
         }
+    }
+
+    #[test]
+    fn a_jpeg_in_printing_colours_becomes_rgb() {
+        // Written by Pillow in CMYK, as Adobe's programs do: left magenta and yellow, right cyan and half black.
+        let read = pixels(include_bytes!("tests/cmyk.jpg"), fit(8, 3, [255; 3]));
+        for (x, expected) in [(1, [255, 0, 0]), (6, [0, 127, 127])] {
+            let pixel = &read[3 * x..3 * x + 3];
+            let far = pixel.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(far <= Some(6), "{pixel:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_file_that_declares_a_large_image_is_refused() {
+        let mut file = encoded(RgbImage::new(16, 16), ImageFormat::Jpeg);
+        // Height and width stand behind the start-of-frame marker, its length and the precision.
+        let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        file[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x20, 0]);
+        let refused = decode_image(&file, None, fit(16, 3, [255; 3]), 0);
+        assert!(matches!(refused, Err(ImageError::Decode(_))), "{refused:?}");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn example(bytes: &[u8]) {
 /// A JPEG file is told to be whole or not, and what follows a whole one, here what follows its first `cut`
 /// bytes, changes nothing. Then it is decoded.
 pub fn jpeg(bytes: &[u8], cut: usize) {
-    let complete = jpeg::is_complete(bytes);
+    let complete = jpeg::is_complete(bytes, (8, 8));
     if jpeg::reaches_end_marker(&bytes[..cut.min(bytes.len())]) {
         assert!(complete, "whole after {cut} of {} bytes", bytes.len());
     }

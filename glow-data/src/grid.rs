@@ -8,7 +8,7 @@ const PAPER: u8 = 255;
 pub struct GridLayout {
     /// Images a row.
     pub columns: usize,
-    /// Paper around every image, in pixels.
+    /// Width of the white margin around every image, in pixels.
     pub padding: usize,
     /// Every pixel is drawn as scale × scale, so that small images can be seen.
     pub scale: usize,

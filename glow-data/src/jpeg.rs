@@ -11,10 +11,16 @@ use image::{DynamicImage, ImageDecoder};
 /// Larger images are not examined for what lies before a missing end marker.
 const MAX_DECODED_BYTES: u64 = 512 << 20;
 
-/// Whether `bytes`, a JPEG file, hold the whole image: they reach its end-of-image marker, or lack that
-/// marker alone.
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
-    reaches_end_marker(bytes) || lacks_end_marker_alone(bytes)
+/// Whether `bytes`, a JPEG file, hold the whole image of (width, height) that its header declares: they
+/// reach its end-of-image marker, or lack that marker alone.
+pub(crate) fn is_complete(bytes: &[u8], dimensions: (u32, u32)) -> bool {
+    suffices(bytes.len(), dimensions) && (reaches_end_marker(bytes) || lacks_end_marker_alone(bytes))
+}
+
+/// Whether so many bytes can hold an image of that size at all: of each block of 8×8 pixels at least the code
+/// of its mean is stored, of one bit or more. So a small file that declares a large image is not decoded.
+fn suffices(bytes: usize, (width, height): (u32, u32)) -> bool {
+    u64::from(width.div_ceil(8)) * u64::from(height.div_ceil(8)) <= 8 * bytes as u64
 }
 
 /// Walks from segment to segment, so that a whole thumbnail inside a truncated file does not count.
@@ -103,19 +109,26 @@ mod tests {
 
     #[test]
     fn every_truncation_is_noticed() {
-        assert!(is_complete(&FILE));
+        assert!(is_complete(&FILE, (8, 8)));
         for length in 0..FILE.len() {
-            assert!(!is_complete(&FILE[..length]), "{length} of {}", FILE.len());
+            assert!(!is_complete(&FILE[..length], (8, 8)), "{length} of {}", FILE.len());
         }
         // Data after the image does no harm.
-        assert!(is_complete(&[&FILE[..], b"\xFF\xDAmore"].concat()));
+        assert!(is_complete(&[&FILE[..], b"\xFF\xDAmore"].concat(), (8, 8)));
     }
 
     #[test]
     fn a_thumbnail_does_not_count() {
         let mut file = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
-        assert!(!is_complete(&file));
+        assert!(!is_complete(&file, (8, 8)));
         file.extend([0xFF, 0xDA, 0, 2, 1, 0xFF, 0, 2, 0xFF, 0xD0, 3, 0xFF, 0xFF, 0xD9]);
-        assert!(is_complete(&file));
+        assert!(is_complete(&file, (8, 8)));
+    }
+
+    #[test]
+    fn a_file_is_as_long_as_its_blocks_need() {
+        // 22 bytes have 176 bits: a bit for each of 16 × 11 blocks.
+        assert!(is_complete(&FILE, (128, 88)) && is_complete(&FILE, (121, 81)));
+        assert!(!is_complete(&FILE, (129, 88)) && !is_complete(&FILE, (65_535, 65_535)));
     }
 }

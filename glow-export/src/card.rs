@@ -1,5 +1,7 @@
 //! The model card: `README.md` of a bundle, for whoever finds the folder.
-use glow_models::{Architecture, Coupling, LatentShape, Manifest, Numerics, Precision, Weights};
+use glow_models::{
+    Architecture, Coupling, Int8Layout, LatentShape, Manifest, Numerics, Precision, Quantisation, Weights,
+};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -28,9 +30,10 @@ pub(crate) fn card(manifest: &Manifest, data: &str, licence: Option<&str>) -> St
     }
     row("latents", manifest.latent_shapes.iter().map(shape).collect::<Vec<_>>().join(", "));
     row("training data", if data.is_empty() { "not stated".into() } else { data.into() });
-    let weights = match p.weights {
-        Weights::Averaged => "averaged weights",
-        Weights::Raw => "the optimiser's own weights",
+    let weights = match (p.weights, &p.average) {
+        (Weights::Averaged, None) => "averaged weights".into(),
+        (Weights::Averaged, Some(memory)) => format!("weights averaged over {memory}"),
+        (Weights::Raw, _) => "the optimiser's own weights".into(),
     };
     row(
         "training",
@@ -43,6 +46,7 @@ pub(crate) fn card(manifest: &Manifest, data: &str, licence: Option<&str>) -> St
     row("written by", p.generator.clone());
     text += "\n## Precision\n\n";
     text += &precision(manifest.precision, manifest.numerics.as_ref());
+    text += &manifest.quantisation.as_ref().map(quantisation).unwrap_or_default();
     text += &usage(manifest);
     let hash = hash(&text);
     text + SEAL + &hash + " -->\n"
@@ -72,6 +76,23 @@ fn shape(shape: &LatentShape) -> String {
     format!("{}×{}×{}", shape.channels, shape.height, shape.width)
 }
 
+/// How the networks became 8-bit integers.
+fn quantisation(made: &Quantisation) -> String {
+    let mut text = format!(
+        "The 8-bit steps were calibrated on {} images of {}, in the layout for {}.",
+        made.calibration_images,
+        made.calibration,
+        match made.layout {
+            Int8Layout::Cpu => "CPUs and OpenVINO",
+            Int8Layout::TensorRt => "TensorRT",
+        }
+    );
+    if !made.kept.is_empty() {
+        text += &format!(" The networks of these steps of flow are in fp32: {}.", made.kept.join(", "));
+    }
+    text + "\n\n"
+}
+
 fn precision(precision: Precision, numerics: Option<&Numerics>) -> String {
     let Some(n) = numerics else { return "Not measured: exported with `--no-verify`.\n\n".into() };
     let images = if n.real { "images held out" } else { "samples of the model" };
@@ -83,9 +104,6 @@ fn precision(precision: Precision, numerics: Option<&Numerics>) -> String {
         text += &format!("| fp32 | {:.4} |\n", n.fp32_bits_per_dim);
     }
     text += &format!("| {precision}, this bundle | {:.4} |\n\n", n.bits_per_dim);
-    if let Some(data) = &n.calibration {
-        text += &format!("The 8-bit steps were calibrated on {} images of {data}.\n\n", n.calibration_images);
-    }
     if let Some(largest) = &n.largest_activation {
         text += &format!("The largest activation is {:.1}, in {}.\n\n", largest.value, largest.layer);
     }
@@ -151,6 +169,7 @@ mod tests {
             generator: "glow-export".into(),
             checkpoint: "best|x.safetensors".into(),
             weights: Weights::Averaged,
+            average: None,
             step: 7,
             images_seen: 448,
             bits_per_dim: Some(3.5),
@@ -164,8 +183,11 @@ mod tests {
         manifest.class_names = vec!["cats".into(), "dogs".into()];
         let mut numerics = Numerics::default();
         (numerics.bits_per_dim, numerics.fp32_bits_per_dim) = (3.51, 3.49);
-        numerics.calibration = Some("images:photos".into());
         manifest.numerics = Some(numerics);
+        let mut made = Quantisation::default();
+        (made.calibration, made.calibration_images) = ("images:photos".into(), 32);
+        made.kept = vec!["level0.step05".into()];
+        manifest.quantisation = Some(made);
         let card = card(&manifest, "images:photos", Some("CC BY 4.0"));
         for part in [
             "| classes | 2: cats, dogs |",
@@ -174,6 +196,8 @@ mod tests {
             "| licence | CC BY 4.0 |",
             "| fp32 | 3.4900 |",
             "| int8, this bundle | 3.5100 |",
+            "calibrated on 32 images of images:photos",
+            "in fp32: level0.step05.",
             "of best\\|x.safetensors",
             "feed[\"label\"]",
         ] {

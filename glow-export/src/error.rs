@@ -57,6 +57,12 @@ pub enum ExportError {
         "int8 needs real images to calibrate on: give some, like those of the training, with --calibrate DATA"
     )]
     NoCalibration,
+    /// The steps that are to stay in fp32 cannot be.
+    #[error("steps to keep in fp32: the model has no such choice: {problem}")]
+    Keep {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The images to calibrate on cannot be used.
     #[error("cannot calibrate on {data}: {reason}")]
     Calibration {

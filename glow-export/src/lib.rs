@@ -25,7 +25,8 @@ mod verify;
 
 pub use error::ExportError;
 pub use glow_data::{DataKind, DataSpec};
-pub use glow_models::{Precision, Weights};
+pub use glow_models::{Int8Layout, Precision, Weights};
+pub use precision::Keep;
 pub use reference::{Reference, ReferenceEncoding};
 pub use triton::write_triton;
 pub use verify::{Check, Footprint, Peaks, Quality, Verification, verify};
@@ -34,8 +35,8 @@ use card::CARD_FILE;
 use destination::Destination;
 use frozen::Frozen;
 use glow_models::{
-    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, LargestActivation, Manifest, Numerics,
-    Provenance, WEIGHTS_FILE, find_checkpoint, write_atomically,
+    Architecture, Bundle, Checkpoint, DECODER_FILE, ENCODER_FILE, Group, LargestActivation, Manifest,
+    Numerics, Provenance, Quantisation, WEIGHTS_FILE, find_checkpoint, write_atomically,
 };
 use onnx::ModelProto;
 use parameters::Parameters;
@@ -53,8 +54,14 @@ const GENERATOR: &str = concat!("glow-export ", env!("CARGO_PKG_VERSION"));
 pub struct ExportOptions {
     /// Which weights of the checkpoint. Default [`Weights::Averaged`].
     pub weights: Weights,
+    /// The further average of this name instead, of a run that keeps several. Default none.
+    pub average: Option<String>,
     /// Number format of the coupling networks. Default [`Precision::Fp32`].
     pub precision: Precision,
+    /// Of an int8 bundle, what runs its networks in integers. Default [`Int8Layout::Cpu`].
+    pub layout: Int8Layout,
+    /// Steps of flow of an int8 bundle whose networks stay in fp32. Default none.
+    pub keep: Keep,
     /// Real images: int8 is calibrated on some, and every precision is measured on others. Default none.
     pub images: Option<DataSpec>,
     /// Whether each graph holds its weights itself, for runtimes that do not read external data; the
@@ -77,7 +84,10 @@ impl Default for ExportOptions {
     fn default() -> Self {
         Self {
             weights: Weights::Averaged,
+            average: None,
             precision: Precision::Fp32,
+            layout: Int8Layout::Cpu,
+            keep: Keep::default(),
             images: None,
             inline: false,
             batch: None,
@@ -142,17 +152,30 @@ pub fn export(
     let preprocessing = checkpoint.meta().config.data.preprocessing();
     let class_names = checkpoint.meta().class_names.clone();
     let data = data_name(&checkpoint.meta().config.data.data);
-    let parameters = Parameters::load(&checkpoint, options.weights)?;
-    let provenance = provenance(&checkpoint, options.weights);
+    let weights = match &options.average {
+        Some(name) => checkpoint.weights(name)?,
+        None => options.weights.into(),
+    };
+    let parameters = Parameters::load(&checkpoint, weights)?;
+    let provenance = provenance(&checkpoint, weights);
     let path = checkpoint.path().to_path_buf();
     // As large as the model and its optimiser: not needed any more.
     drop(checkpoint);
 
     let fp32 = fold::fold(&parameters, options.precision)?;
     let reference = Reference::from_parameters(parameters)?;
+    let mut quantisation = None;
     let frozen = match (options.precision, &calibration) {
         (Precision::Int8, Some(images)) => {
-            precision::int8(fp32.clone(), &CouplingInputs::collect(&reference, images)?)?
+            let inputs = CouplingInputs::collect(&reference, images)?;
+            let int8 = |kept: &[String]| precision::int8(&fp32, &inputs, options.layout, kept);
+            let kept = options.keep.resolve(&architecture, &reference, &inputs, || {
+                Ok(Emulation::of(&int8(&[])?, &fp32, &architecture, Precision::Int8)
+                    .expect("int8 is not fp32"))
+            })?;
+            let frozen = int8(&kept)?;
+            quantisation = Some(quantised(options, images, kept));
+            frozen
         }
         (Precision::Fp16, _) => precision::half(fp32.clone())?,
         _ => fp32.clone(),
@@ -163,6 +186,7 @@ pub fn export(
         manifest.preprocessing = preprocessing;
         manifest.class_names = class_names.clone();
         manifest.batch = options.batch.map(NonZeroUsize::get);
+        manifest.quantisation = quantisation.clone().filter(|_| precision == Precision::Int8);
         manifest
     };
     let mut draft = Draft::write(destination.draft(), frozen, sealed(options.precision), options.inline)?;
@@ -184,7 +208,7 @@ pub fn export(
             held_out.as_ref(),
             options.allow_inexact,
         )?;
-        draft.manifest.numerics = Some(numerics(&proven.1, options, calibration.as_ref()));
+        draft.manifest.numerics = Some(numerics(&proven.1));
         draft.manifest = Bundle::seal(destination.draft(), draft.manifest)?.manifest().clone();
         (verification, quality) = (Some(proven.0), Some(proven.1));
     }
@@ -242,14 +266,20 @@ impl Draft {
     }
 }
 
+/// How the networks became integers.
+fn quantised(options: &ExportOptions, images: &verify::Images, kept: Vec<String>) -> Quantisation {
+    let name = |spec: &DataSpec| data_name(&format!("{}:{}", spec.kind.name(), spec.path.display()));
+    let mut quantisation = Quantisation::default();
+    quantisation.layout = options.layout;
+    quantisation.calibration = options.images.as_ref().map(name).unwrap_or_default();
+    quantisation.calibration_images = images.len();
+    quantisation.kept = kept;
+    quantisation
+}
+
 /// What the manifest says of the number format.
-fn numerics(quality: &Quality, options: &ExportOptions, calibration: Option<&verify::Images>) -> Numerics {
+fn numerics(quality: &Quality) -> Numerics {
     let mut numerics = Numerics::default();
-    if options.precision == Precision::Int8 {
-        let name = |spec: &DataSpec| data_name(&format!("{}:{}", spec.kind.name(), spec.path.display()));
-        numerics.calibration = options.images.as_ref().map(name);
-        numerics.calibration_images = calibration.map_or(0, verify::Images::len);
-    }
     numerics.images = quality.images;
     numerics.real = quality.real;
     numerics.bits_per_dim = quality.bits_per_dim;
@@ -268,8 +298,13 @@ fn data_name(spec: &str) -> String {
     format!("{kind}:{folder}")
 }
 
-fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {
+fn provenance(checkpoint: &Checkpoint, group: Group) -> Provenance {
     let meta = checkpoint.meta();
+    let weights = if group == Group::Params { Weights::Raw } else { Weights::Averaged };
+    let average = match group {
+        Group::FurtherAverages(n) => meta.further_averages.get(usize::from(n) - 1).cloned(),
+        _ => None,
+    };
     Provenance {
         generator: GENERATOR.into(),
         checkpoint: checkpoint.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -277,6 +312,7 @@ fn provenance(checkpoint: &Checkpoint, weights: Weights) -> Provenance {
         step: meta.step,
         images_seen: meta.images_seen,
         // That of the validations, which are of these weights or of the others.
-        bits_per_dim: meta.bits_per_dim.filter(|_| weights == meta.config.training.weights),
+        bits_per_dim: meta.bits_per_dim.filter(|_| group == meta.config.training.weights.into()),
+        average,
     }
 }

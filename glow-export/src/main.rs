@@ -4,7 +4,8 @@ mod import_command;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use glow_export::{
-    DataSpec, ExportOptions, Footprint, Precision, Quality, Report, Weights, export, write_triton,
+    DataSpec, ExportOptions, Footprint, Int8Layout, Keep, Precision, Quality, Report, Weights, export,
+    write_triton,
 };
 use import_command::ImportArguments;
 use std::collections::BTreeMap;
@@ -47,12 +48,20 @@ struct Arguments {
     /// The bundle's folder: new, empty, or an older bundle, which is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The averaged weights or the optimiser's own
-    #[arg(long, value_enum, default_value = "averaged")]
-    weights: WeightsArgument,
+    /// The "averaged" weights, the optimiser's own ("raw"), or a further average of the run by its name, such as "50
+    /// epochs"
+    #[arg(long, value_name = "NAME", default_value = "averaged")]
+    weights: String,
     /// Number format of the coupling networks
     #[arg(long, value_enum, default_value = "fp32")]
     precision: PrecisionArgument,
+    /// With --precision int8: what is to run the networks in integers
+    #[arg(long = "for", value_enum, value_name = "TARGET", default_value = "cpu")]
+    layout: LayoutArgument,
+    /// With --precision int8: steps of flow to keep in fp32, by name (level0.step05,level1.step00), or how many: those
+    /// that rounding harms most
+    #[arg(long, value_name = "STEPS", default_value = "0")]
+    keep: Keep,
     /// Real images, like those of the training (KIND:PATH as for glow-train --data, or a folder of images):
     /// int8 is calibrated on some, and every precision is measured on others
     #[arg(long, value_name = "DATA", value_parser = DataSpec::from_argument, required_if_eq("precision", "int8"))]
@@ -79,19 +88,21 @@ struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum WeightsArgument {
-    Averaged,
-    Raw,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
 enum PrecisionArgument {
     /// 32-bit float
     Fp32,
     /// Half precision, for GPUs: half the size
     Fp16,
-    /// 8-bit integers, for CPUs and accelerators: a quarter of the size
+    /// 8-bit integers, for CPUs, or for TensorRT with --for tensorrt: a quarter of the size
     Int8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LayoutArgument {
+    /// ONNX Runtime on a CPU, or OpenVINO
+    Cpu,
+    /// TensorRT on an NVIDIA GPU: signed, symmetric steps, which cost more in quality
+    Tensorrt,
 }
 
 fn main() -> ExitCode {
@@ -114,16 +125,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
+    let (weights, average) = match arguments.weights.as_str() {
+        "averaged" => (Weights::Averaged, None),
+        "raw" => (Weights::Raw, None),
+        name => (Weights::Averaged, Some(name.to_string())),
+    };
     let options = ExportOptions {
-        weights: match arguments.weights {
-            WeightsArgument::Averaged => Weights::Averaged,
-            WeightsArgument::Raw => Weights::Raw,
-        },
+        weights,
+        average,
         precision: match arguments.precision {
             PrecisionArgument::Fp32 => Precision::Fp32,
             PrecisionArgument::Fp16 => Precision::Fp16,
             PrecisionArgument::Int8 => Precision::Int8,
         },
+        layout: match arguments.layout {
+            LayoutArgument::Cpu => Int8Layout::Cpu,
+            LayoutArgument::Tensorrt => Int8Layout::TensorRt,
+        },
+        keep: arguments.keep.clone(),
         images: arguments.calibrate.clone(),
         inline: arguments.inline,
         batch: arguments.batch,
@@ -131,6 +150,11 @@ fn run(arguments: Arguments) -> Result<()> {
         allow_inexact: arguments.allow_inexact,
         verify: !arguments.no_verify,
     };
+    if options.precision != Precision::Int8 && (options.layout != Int8Layout::Cpu || !options.keep.is_none())
+    {
+        let message = "--for and --keep concern 8-bit networks: add --precision int8 --calibrate DATA";
+        Program::command().error(clap::error::ErrorKind::ArgumentConflict, message).exit();
+    }
     let begin = Instant::now();
     if options.verify {
         eprintln!("exporting, and comparing with a float64 evaluation; this takes minutes for a large model");
@@ -211,6 +235,11 @@ fn explain(report: &Report) {
     match &report.verification {
         Some(verification) => eprintln!("{verification}"),
         None => eprintln!("not verified"),
+    }
+    if let Some(quantisation) = &report.manifest.quantisation
+        && !quantisation.kept.is_empty()
+    {
+        eprintln!("in fp32 all the same: {}", quantisation.kept.join(", "));
     }
     if let Some(quality) = &report.quality {
         eprintln!("{}", describe(report, quality));

@@ -1,6 +1,6 @@
 //! A checkpoint's parameters in memory, checked to be numbers.
 use crate::ExportError;
-use glow_models::{Architecture, Checkpoint, Dtype, Group, Parameter, Role, Weights};
+use glow_models::{Architecture, Checkpoint, Dtype, Group, Parameter, Role};
 use ndarray::{Array1, Array2, Array4, ArrayD, Dimension, Ix1, Ix2, Ix4};
 use std::collections::HashMap;
 
@@ -13,16 +13,12 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Takes the trained parameters from the averages or from the raw weights.
-    pub fn load(checkpoint: &Checkpoint, weights: Weights) -> Result<Self, ExportError> {
+    /// Takes the trained parameters from a group.
+    pub fn load(checkpoint: &Checkpoint, trained: Group) -> Result<Self, ExportError> {
         let mut parameters = Self {
             architecture: checkpoint.meta().config.model.clone(),
             floats: HashMap::new(),
             permutations: HashMap::new(),
-        };
-        let trained = match weights {
-            Weights::Averaged => Group::Averages,
-            Weights::Raw => Group::Params,
         };
         checkpoint.each(trained, |parameter, bytes| match parameter.role {
             Role::Trained => parameters.insert(trained, parameter, bytes),

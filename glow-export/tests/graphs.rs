@@ -4,7 +4,7 @@
 mod onnx;
 mod support;
 
-use glow_export::{DataKind, DataSpec, ExportOptions, Precision, export};
+use glow_export::{DataKind, DataSpec, ExportOptions, Int8Layout, Precision, export};
 use glow_models::{Architecture, Coupling, Manifest};
 use onnx::{DataLocation, DataType, ModelProto};
 use prost::Message;
@@ -157,9 +157,11 @@ fn at_the_ends(model: &ModelProto) -> BTreeMap<String, bool> {
 #[test]
 fn every_operator_is_one_that_every_provider_has() {
     let floats = documented("fp32 and fp16");
-    let integers = documented("int8");
-    let mut met = [BTreeSet::new(), BTreeSet::new()];
-    for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+    let layouts = [Int8Layout::Cpu, Int8Layout::TensorRt];
+    let integers = [documented("int8, for CPUs"), documented("int8, for TensorRT")];
+    let mut met = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+    let formats = [(Precision::Fp32, 0), (Precision::Fp16, 0), (Precision::Int8, 0), (Precision::Int8, 1)];
+    for (precision, layout) in formats {
         for index in 0..16 {
             let bit = |place: usize| index >> place & 1 == 1;
             let architecture = Architecture {
@@ -169,11 +171,11 @@ fn every_operator_is_one_that_every_provider_has() {
                 n_bits: if bit(3) { 8 } else { 5 },
                 ..support::small()
             };
-            let options = ExportOptions { precision, ..Default::default() };
+            let options = ExportOptions { precision, layout: layouts[layout], ..Default::default() };
             bundle_with(&architecture, options, |_, encoder, decoder| {
                 for (operator, end) in [encoder, decoder].iter().flat_map(at_the_ends) {
-                    if precision == Precision::Int8 && integers.contains_key(&operator) {
-                        met[1].insert(operator);
+                    if precision == Precision::Int8 && integers[layout].contains_key(&operator) {
+                        met[1 + layout].insert(operator);
                         continue;
                     }
                     let Some(providers) = floats.get(&operator) else {
@@ -194,7 +196,9 @@ fn every_operator_is_one_that_every_provider_has() {
     }
     // No row is about what no graph has.
     assert!(floats.keys().eq(met[0].iter()), "{:?} {:?}", floats.keys(), met[0]);
-    assert!(integers.keys().eq(met[1].iter()), "{:?} {:?}", integers.keys(), met[1]);
+    for (integers, met) in integers.iter().zip(&met[1..]) {
+        assert!(integers.keys().eq(met.iter()), "{:?} {met:?}", integers.keys());
+    }
 }
 
 fn dimensions(info: &onnx::ValueInfoProto) -> Vec<Option<i64>> {

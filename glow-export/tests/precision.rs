@@ -2,7 +2,7 @@
 //! time.
 mod support;
 
-use glow_export::{DataKind, DataSpec, ExportError, ExportOptions, Precision, export};
+use glow_export::{DataKind, DataSpec, ExportError, ExportOptions, Int8Layout, Keep, Precision, export};
 use glow_models::{Architecture, Bundle, Coupling};
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -149,6 +149,66 @@ fn an_untrained_model_exports_in_8_bits() {
     let report = export(&path, folder.path().join("bundle"), &options)
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(report.verification.unwrap().holds());
+}
+
+#[test]
+fn what_is_written_for_tensorrt_is_signed_and_proven_on_the_cpu() {
+    for (coupling, edge_bias) in [(Coupling::Affine, true), (Coupling::Additive, false)] {
+        let setup = Setup::new(&Architecture { coupling, edge_bias, ..small() });
+        let options = ExportOptions { layout: Int8Layout::TensorRt, ..setup.options(Precision::Int8) };
+        let report = export(&setup.checkpoint, setup.out(), &options)
+            .unwrap_or_else(|error| panic!("{coupling:?}: {}", chain(&error)));
+        assert!(report.verification.unwrap().holds());
+        let made = Bundle::open(&setup.out()).unwrap().manifest().quantisation.clone().unwrap();
+        assert_eq!((made.layout, made.calibration.as_str()), (Int8Layout::TensorRt, "images:images"));
+        assert!(made.calibration_images > 0 && made.kept.is_empty());
+        let file = fs::read(setup.out().join("model.safetensors")).unwrap();
+        for (name, tensor) in SafeTensors::deserialize(&file).unwrap().iter() {
+            // No zero points but 0, no unsigned and no 32-bit integers.
+            assert!(matches!(tensor.dtype(), Dtype::F32 | Dtype::I8), "{name}");
+            assert!(!name.ends_with("zero_point") || tensor.data().iter().all(|&byte| byte == 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn steps_that_are_kept_stay_in_fp32_and_cost_nothing() {
+    let setup = Setup::new(&small());
+    let all = export(&setup.checkpoint, setup.out(), &setup.options(Precision::Int8)).unwrap();
+    let steps = small().levels * small().depth;
+    for layout in Int8Layout::ALL {
+        for keep in [Keep::Worst(1), Keep::Steps(vec!["level1.step00".into()])] {
+            let options = ExportOptions { keep: keep.clone(), layout, ..setup.options(Precision::Int8) };
+            let report = export(&setup.checkpoint, setup.out(), &options).unwrap();
+            assert!(report.verification.unwrap().holds());
+            let kept = report.manifest.quantisation.unwrap().kept;
+            assert_eq!(kept.len(), 1);
+            assert!(keep == Keep::Worst(1) || kept == ["level1.step00"]);
+            let file = fs::read(setup.out().join("model.safetensors")).unwrap();
+            let mut floats = 0;
+            for (name, tensor) in SafeTensors::deserialize(&file).unwrap().iter() {
+                if name.ends_with(".coupling.conv2.weight") {
+                    let is_kept = name.starts_with(&kept[0]);
+                    assert_eq!(tensor.dtype(), if is_kept { Dtype::F32 } else { Dtype::I8 }, "{name}");
+                    floats += usize::from(is_kept);
+                }
+            }
+            assert_eq!(floats, 1);
+        }
+    }
+    // All but one step in fp32 are nearer to fp32 than none.
+    let options = ExportOptions { keep: Keep::Worst(steps - 1), ..setup.options(Precision::Int8) };
+    let most = export(&setup.checkpoint, setup.out(), &options).unwrap();
+    let cost = |report: &glow_export::Report| {
+        let checks = &report.verification.as_ref().unwrap().checks;
+        checks.iter().find(|check| check.quantity.contains("x against fp32")).unwrap().difference
+    };
+    assert!(cost(&most) < cost(&all), "{} {}", cost(&most), cost(&all));
+    for keep in [Keep::Worst(steps), Keep::Worst(99), Keep::Steps(vec!["level9.step00".into()])] {
+        let options = ExportOptions { keep, ..setup.options(Precision::Int8) };
+        let error = export(&setup.checkpoint, setup.out(), &options).unwrap_err();
+        assert!(matches!(error, ExportError::Keep { .. }), "{error:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(crate) fn manifest(architecture: Architecture) -> Manifest {
         generator: "test".into(),
         checkpoint: "test".into(),
         weights: Weights::Raw,
+        average: None,
         step: 0,
         images_seen: 0,
         bits_per_dim: None,

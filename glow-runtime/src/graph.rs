@@ -182,7 +182,7 @@ mod tests {
             threads: 1,
             spinning: false,
             cache: None,
-            prepacking: false,
+            int8: false,
             map: true,
             trim: false,
             batch: None,

@@ -109,8 +109,8 @@ pub use error::{Error, RunFailure};
 pub use error_kind::ErrorKind;
 pub use glow::{Decoded, Encoded, Glow};
 pub use glow_models::{
-    Architecture, BundleBytes, BundleError, Coupling, FileEntry, LatentShape, Manifest, Numerics,
-    Permutation, Precision, Provenance, TensorFileError, Weights,
+    Architecture, BundleBytes, BundleError, Coupling, FileEntry, Int8Layout, LatentShape, Manifest, Numerics,
+    Permutation, Precision, Provenance, Quantisation, TensorFileError, Weights,
 };
 pub use kind::GraphKind;
 pub use latents::Latents;

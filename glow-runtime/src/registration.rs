@@ -37,6 +37,8 @@ pub(crate) struct Setting<'a> {
     pub threads: usize,
     /// Folder for what the provider compiles; its name tells what it was compiled from and for.
     pub cache: Option<&'a Path>,
+    /// Whether the graph has 8-bit integers, which TensorRT must be allowed.
+    pub int8: bool,
     /// Inputs of the graph, with their shapes behind the batch axis.
     pub inputs: &'a [(String, Vec<usize>)],
 }
@@ -149,6 +151,7 @@ fn tensorrt(options: &TensorRt, setting: &Setting<'_>) -> ep::TensorRT {
     let mut provider = ep::TensorRT::default()
         .with_device_id(options.device as i32)
         .with_fp16(options.fp16)
+        .with_int8(setting.int8)
         .with_profile_min_shapes(min)
         .with_profile_opt_shapes(opt)
         .with_profile_max_shapes(max);
@@ -198,7 +201,7 @@ mod tests {
     }
 
     fn setting<'a>(inputs: &'a [(String, Vec<usize>)], cache: Option<&'a Path>) -> Setting<'a> {
-        Setting { threads: 2, cache, inputs }
+        Setting { threads: 2, cache, int8: true, inputs }
     }
 
     #[test]
@@ -225,6 +228,7 @@ mod tests {
             "\"trt_profile_opt_shapes\": \"eps_0:4x6x4x4,eps_1:4x24x2x2\"",
             "\"trt_profile_max_shapes\": \"eps_0:16x6x4x4,eps_1:16x24x2x2\"",
             "\"trt_fp16_enable\": \"true\"",
+            "\"trt_int8_enable\": \"true\"",
             "\"trt_engine_cache_enable\": \"true\"",
             "\"trt_engine_cache_path\": \"/engines\"",
         ] {

@@ -20,8 +20,9 @@ pub(crate) struct SessionOptions {
     pub spinning: bool,
     /// Where providers keep what they compile.
     pub cache: Option<PathBuf>,
-    /// Whether sessions share what kernels make of the constants, which those of 8-bit convolutions cannot.
-    pub prepacking: bool,
+    /// Whether there are 8-bit integers. Sessions share what kernels make of the constants, but for those of 8-bit
+    /// convolutions, which cannot.
+    pub int8: bool,
     /// Whether files of weights are mapped rather than read.
     pub map: bool,
     /// Whether freed memory is given back to the system once the graphs are optimised.
@@ -41,6 +42,7 @@ impl SessionOptions {
         let setting = Setting {
             threads: self.threads,
             cache: self.cache.as_deref(),
+            int8: self.int8,
             inputs: &inputs.iter().map(|port| (port.name.clone(), port.shape.clone())).collect::<Vec<_>>(),
         };
         let environment = |source: ort::Error| Error::Environment { source: source.into() };

@@ -1,5 +1,5 @@
 //! The command line: a flag for every hyperparameter, made from their declarations.
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use glow_models::{Config, preset_names};
 use glow_train::device::DeviceChoice;
 use std::path::PathBuf;
@@ -157,9 +157,12 @@ pub fn command() -> Command {
             .arg(
                 Arg::new("weights")
                     .long("weights")
-                    .value_parser(["averaged", "raw"])
+                    .value_name("NAME")
                     .default_value("averaged")
-                    .help("The averaged weights or the optimiser's own"),
+                    .help(
+                        "The \"averaged\" weights, the optimiser's own (\"raw\"), or a further average of the run by its \
+                         name, such as \"50 epochs\"",
+                    ),
             )
             .arg(
                 Arg::new("draws")
@@ -174,6 +177,12 @@ pub fn command() -> Command {
                     .value_parser(value_parser!(usize))
                     .default_value("0")
                     .help("Images used, from the first; 0 for all"),
+            )
+            .arg(
+                Arg::new("each")
+                    .long("each")
+                    .action(ArgAction::SetTrue)
+                    .help("Print the bits/dim of each image as well, a line each, before their mean"),
             )
             .arg(device),
     )

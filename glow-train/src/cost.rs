@@ -29,10 +29,10 @@ pub fn step_flops(model: &Architecture, memory: Memory, images: usize) -> u64 {
     passes * encoding_flops(model) * images as u64
 }
 
-/// Bytes that live as long as the run: parameters, averages, the optimiser's two states and the gradient, in
-/// f32 each.
-pub fn resident_bytes(model: &Architecture) -> u64 {
-    5 * 4 * model.parameter_count()
+/// Bytes that live as long as the run: parameters, a number of averages, the optimiser's two states and the
+/// gradient, in f32 each.
+pub fn resident_bytes(model: &Architecture, averages: usize) -> u64 {
+    (4 + averages as u64) * 4 * model.parameter_count()
 }
 
 /// Bytes that a step over `images` takes besides, as an estimate: the activations that `memory` keeps, and

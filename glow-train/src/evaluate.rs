@@ -58,6 +58,20 @@ pub fn evaluate(
     team: &Team,
     stop: &AtomicBool,
 ) -> Result<Option<Score>, TrainError> {
+    Ok(evaluate_each(glow, dataset, how, team, stop)?.map(|values| Score::of(&values)))
+}
+
+/// The bits/dim of each image, in the data set's order; as [`evaluate`].
+///
+/// # Errors
+/// As for [`evaluate`].
+pub fn evaluate_each(
+    glow: &Glow,
+    dataset: Arc<dyn Dataset>,
+    how: &Evaluation,
+    team: &Team,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<f64>>, TrainError> {
     const DOING: &str = "gathering the validation";
     let images = if how.images == 0 { dataset.len() } else { how.images.min(dataset.len()) };
     let ours = evaluate_part(glow, dataset, how, images, team.part(), stop)?;
@@ -77,7 +91,7 @@ pub fn evaluate(
         );
     }
     values.sort_unstable_by_key(|&(image, _)| image);
-    Ok(Some(Score::of(&values.into_iter().map(|(_, value)| value).collect::<Vec<_>>())))
+    Ok(Some(values.into_iter().map(|(_, value)| value).collect()))
 }
 
 /// Number and bits/dim of each image of one part of the batches.

@@ -22,6 +22,7 @@ pub mod evaluate;
 pub mod events;
 pub mod flow;
 mod input;
+mod memory;
 pub mod metrics;
 pub mod optimizer;
 mod progress;

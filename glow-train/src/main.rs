@@ -5,12 +5,12 @@ mod ranks;
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use glow_data::notice;
-use glow_models::{Checkpoint, Config, Pretrained, Weights, find_checkpoint};
+use glow_models::{Checkpoint, Config, Pretrained, find_checkpoint};
 use glow_train::TrainError;
 use glow_train::device::{self, DeviceChoice};
 use glow_train::distributed::launcher::LaunchError;
 use glow_train::distributed::{Environment, Team};
-use glow_train::evaluate::{Evaluation, Score, evaluate};
+use glow_train::evaluate::{Evaluation, Score, evaluate_each};
 use glow_train::run::{self, Outcome, RunFolder, Start};
 use glow_train::trainer::load_glow;
 use std::path::{Path, PathBuf};
@@ -187,7 +187,7 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         config.data.validation.clear();
     }
     let text = |name: &str| matches.get_one::<String>(name).expect("it has a default").as_str();
-    let weights = if text("weights") == "raw" { Weights::Raw } else { Weights::Averaged };
+    let weights = checkpoint.weights(text("weights"))?;
     let draws = *matches.get_one::<u64>("draws").expect("it has a default");
     let images = *matches.get_one::<usize>("images").expect("it has a default");
     let class_names = &checkpoint.meta().class_names;
@@ -213,8 +213,13 @@ fn eval(matches: &ArgMatches) -> Result<()> {
         device,
     };
     // Ctrl-C ends the program: there is nothing to save.
-    let score =
-        evaluate(&glow, dataset, &how, &Team::alone(), &AtomicBool::new(false))?.expect("it was not stopped");
+    let values = evaluate_each(&glow, dataset, &how, &Team::alone(), &AtomicBool::new(false))?
+        .expect("it was not stopped");
+    if matches.get_flag("each") {
+        // All digits: the shortest text that reads back as the same number.
+        values.iter().for_each(|value| println!("{value}"));
+    }
+    let score = Score::of(&values);
     println!(
         "{:.4} bits/dim at {n_bits} bits, 95 % interval ± {:.4}, {} images, {draws} draws each",
         score.bits_per_dim,

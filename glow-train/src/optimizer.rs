@@ -13,17 +13,18 @@ use glow_models::{Optimizer as Rule, Parameter, Plan, Training};
 use tch::{Kind, Tensor};
 
 /// The decay rates, which depend on the length of an epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
     /// Decay of the gradient's running size.
     pub beta2: f64,
-    /// Decay of the averaged weights.
-    pub polyak: f64,
+    /// Decay of each average of the weights.
+    pub averages: Vec<f64>,
 }
 
 impl From<&Plan> for Rates {
     fn from(plan: &Plan) -> Self {
-        Self { beta2: plan.beta2(), polyak: plan.polyak_decay() }
+        let averages = [plan.polyak_decay()].into_iter().chain(plan.further_decays()).collect();
+        Self { beta2: plan.beta2(), averages }
     }
 }
 
@@ -39,7 +40,7 @@ pub struct Optimizer {
     /// The trained parameters with their tensors, in the order of the flat ones.
     leaves: Vec<(Parameter, Tensor)>,
     weights: Tensor,
-    averages: Tensor,
+    averages: Vec<Tensor>,
     mean: Tensor,
     size: Tensor,
 }
@@ -65,9 +66,13 @@ impl From<&Gradients> for Gradient {
 const SLICE: i64 = 1 << 17;
 
 impl Optimizer {
-    /// Over the trained parameters of `parameters`, with their averages in `averages`; running means
-    /// start at zero.
-    pub fn new(training: &Training, rates: Rates, parameters: &Parameters, averages: &Parameters) -> Self {
+    /// Over the trained parameters of `parameters`, with their averages in `averages`, one for each of the rates';
+    /// running means start at zero.
+    ///
+    /// # Panics
+    /// If there are more or fewer averages than rates.
+    pub fn new(training: &Training, rates: Rates, parameters: &Parameters, averages: &[Parameters]) -> Self {
+        assert_eq!(averages.len(), rates.averages.len());
         let weights = parameters.flat();
         Self {
             rule: training.optimizer,
@@ -76,7 +81,7 @@ impl Optimizer {
             rates,
             polyak_warmup: training.polyak_warmup,
             leaves: parameters.trained().map(|(parameter, leaf)| (parameter.clone(), leaf)).collect(),
-            averages: averages.flat(),
+            averages: averages.iter().map(Parameters::flat).collect(),
             mean: weights.zeros_like(),
             size: weights.zeros_like(),
             weights,
@@ -102,7 +107,7 @@ impl Optimizer {
 
     /// Sets every average to its weight: the start of averaging.
     pub fn reset_averages(&mut self) {
-        no_grad(|| self.averages.copy_(&self.weights));
+        no_grad(|| self.averages.iter_mut().for_each(|average| average.copy_(&self.weights)));
     }
 
     /// The parameter whose gradient went wrong first, going back through the layers.
@@ -125,7 +130,6 @@ impl Optimizer {
         let t = step as f64;
         let lr = lr * (1.0 - beta2.powf(t)).sqrt() / (1.0 - beta1.powf(t));
         let cap = if self.polyak_warmup { (1.0 + t) / (10.0 + t) } else { 1.0 };
-        let polyak = self.rates.polyak.min(cap);
         let length = self.weights.numel() as i64;
         let waits = !self.weights.device().is_cuda();
         if waits && scale.double_value(&[]) == 0.0 {
@@ -135,8 +139,9 @@ impl Optimizer {
         no_grad(|| {
             // 1 for a step that is taken, 0 for one that is not, which only CUDA comes to see.
             let taken = scale.ne(0).to_kind(Kind::Float);
-            let (learn_mean, learn_size, learn_average) =
-                (&taken * (1.0 - beta1), &taken * (1.0 - beta2), &taken * (1.0 - polyak));
+            let (learn_mean, learn_size) = (&taken * (1.0 - beta1), &taken * (1.0 - beta2));
+            let of_average = |decay: &f64| &taken * (1.0 - decay.min(cap));
+            let learn_averages: Vec<Tensor> = self.rates.averages.iter().map(of_average).collect();
             let rate = &taken * lr;
             let keep_size: Tensor = 1.0 - &learn_size;
             for begin in (0..length).step_by(slice as usize) {
@@ -160,7 +165,9 @@ impl Optimizer {
                 };
                 let mut weights = part(&self.weights);
                 let _ = weights.g_sub_(&(&mean / denominator).g_mul_(&rate));
-                let _ = part(&self.averages).lerp_tensor_(&weights, &learn_average);
+                for (average, learn) in self.averages.iter().zip(&learn_averages) {
+                    let _ = part(average).lerp_tensor_(&weights, learn);
+                }
             }
         });
     }
@@ -197,15 +204,15 @@ mod tests {
             Architecture { height: 8, width: 8, levels: 2, depth: 1, hidden: 4, ..Default::default() };
         for (rule, polyak_warmup) in [(Rule::Adam, true), (Rule::Adamax, false)] {
             let training = Training { optimizer: rule, polyak_warmup, ..Default::default() };
-            let rates = Rates { beta2: 0.99, polyak: 0.99 };
+            let rates = Rates { beta2: 0.99, averages: vec![0.99, 0.5] };
             let parameters = Parameters::initial(&architecture, 1, Device::Cpu, Kind::Float);
-            let averages = parameters.copy();
-            let mut optimizer = Optimizer::new(&training, rates, &parameters, &averages);
+            let averages = [parameters.copy(), parameters.copy()];
+            let mut optimizer = Optimizer::new(&training, rates.clone(), &parameters, &averages);
             let glow = Glow::new(&architecture, &parameters);
             let values = |t: &Tensor| Vec::<f64>::try_from(t.to_kind(Kind::Double)).unwrap();
             let mut expected: Vec<[f64; 3]> =
                 values(&parameters.flat()).into_iter().map(|theta| [theta, 0.0, 0.0]).collect();
-            let mut average = values(&averages.flat());
+            let mut expected_averages = averages.each_ref().map(|average| values(&average.flat()));
             parameters.require_grad();
             for step in 1..=3 {
                 let noise =
@@ -225,11 +232,15 @@ mod tests {
                 let gradients = gradient(&x);
                 optimizer.step(Gradient::from(&gradients), step, 1e-3, &Tensor::from(0.5f32));
                 let cap = (1.0 + step as f64) / (10.0 + step as f64);
-                let polyak = if polyak_warmup { rates.polyak.min(cap) } else { rates.polyak };
-                for ((number, average), g) in expected.iter_mut().zip(&mut average).zip(g) {
+                for (number, g) in expected.iter_mut().zip(g) {
                     let beta = [training.beta1, rates.beta2];
                     *number = published(rule, step as i32, 1e-3, beta, 0.5 * g, *number);
-                    *average = polyak * *average + (1.0 - polyak) * number[0];
+                }
+                for (averages, decay) in expected_averages.iter_mut().zip(&rates.averages) {
+                    let decay = if polyak_warmup { decay.min(cap) } else { *decay };
+                    for (average, number) in averages.iter_mut().zip(&expected) {
+                        *average = decay * *average + (1.0 - decay) * number[0];
+                    }
                 }
                 for (flat, part) in [(&optimizer.weights, 0), (&optimizer.mean, 1), (&optimizer.size, 2)] {
                     for (actual, expected) in values(flat).into_iter().zip(&expected) {
@@ -237,8 +248,10 @@ mod tests {
                         assert!((actual - expected).abs() < 1e-6 + 1e-4 * expected.abs(), "{rule:?} {part}");
                     }
                 }
-                for (actual, expected) in values(&optimizer.averages).into_iter().zip(&average) {
-                    assert!((actual - expected).abs() < 1e-6, "{rule:?}: {actual}, {expected}");
+                for (averages, expected) in optimizer.averages.iter().zip(&expected_averages) {
+                    for (actual, expected) in values(averages).into_iter().zip(expected) {
+                        assert!((actual - expected).abs() < 1e-6, "{rule:?}: {actual}, {expected}");
+                    }
                 }
             }
         }

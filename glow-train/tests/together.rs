@@ -112,7 +112,10 @@ fn several_processes_take_the_steps_of_one() {
 fn options_of_the_step_work_in_several_processes() {
     let Case { images, root, .. } = &case();
     for (name, options) in [
-        ("reversible", &["--memory", "reversible", "--clip-grad-norm", "0.5"][..]),
+        (
+            "reversible",
+            &["--memory", "reversible", "--clip-grad-norm", "0.5", "--further-averages", "3 steps"][..],
+        ),
         ("checkpoint", &["--memory", "checkpoint", "--optimizer", "adam", "--coupling", "affine"]),
         // Of three processes one has no image of a batch.
         ("empty", &["--batch-size", "2", "--learn-top", "false"]),

@@ -11,8 +11,8 @@
 //! A checkpoint without the optimiser's groups (imported, thawed, shipped) can be exported, and a new run can
 //! start from it; it cannot be resumed exactly.
 use crate::{
-    Config, ConfigError, Parameter, Role, TensorFile, TensorFileError, TensorSpec, link_atomically,
-    stream_tensors,
+    Config, ConfigError, Duration, Parameter, Role, TensorFile, TensorFileError, TensorSpec, Weights,
+    link_atomically, stream_tensors,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,6 +70,15 @@ impl Group {
     }
 }
 
+impl From<Weights> for Group {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::Averaged => Self::Averages,
+            Weights::Raw => Self::Params,
+        }
+    }
+}
+
 /// What a checkpoint says besides its tensors. Random numbers are a function of the seed and the step,
 /// and the order of the data of the seed and `images_seen`, so these are the whole position.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -97,7 +106,8 @@ pub struct CheckpointMeta {
     /// The folder that relative paths of the configuration are relative to; empty in older files.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub working_folder: String,
-    /// Names of the averages in [`Group::FurtherAverages`], from the first; at most 255.
+    /// Names of the averages in [`Group::FurtherAverages`], from the first, at most 255: of a run of ours, the times
+    /// over which they remember, such as "10 epochs".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_averages: Vec<String>,
 }
@@ -133,6 +143,16 @@ pub enum CheckpointError {
         tensor: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// It has no weights of this name.
+    #[error("{path} has no weights {asked:?}; it has {}", known.join(", "))]
+    NoWeights {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        asked: String,
+        /// The names that there are.
+        known: Vec<String>,
     },
     /// A run cannot be resumed from it, as it has no optimiser state.
     #[error(
@@ -297,6 +317,32 @@ impl Checkpoint {
     /// The groups that it has.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// The group of the weights of a name: "averaged", "raw", or a further average's own.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoWeights`], with the names that there are.
+    pub fn weights(&self, name: &str) -> Result<Group, CheckpointError> {
+        let further = &self.meta.further_averages;
+        // As a duration, "10epochs" is "10 epochs".
+        let same = |a: &str, b: &str| {
+            a == b || matches!((a.parse::<Duration>(), b.parse::<Duration>()), (Ok(a), Ok(b)) if a == b)
+        };
+        match (name, further.iter().position(|average| same(average, name))) {
+            ("averaged", _) => Ok(Group::Averages),
+            ("raw", _) => Ok(Group::Params),
+            (_, Some(index)) => Ok(Group::FurtherAverages(index as u8 + 1)),
+            (_, None) => Err(CheckpointError::NoWeights {
+                path: self.path().into(),
+                asked: name.into(),
+                known: ["averaged", "raw"]
+                    .into_iter()
+                    .map(str::to_string)
+                    .chain(further.iter().cloned())
+                    .collect(),
+            }),
+        }
     }
 
     /// Checks that a run can be resumed from it.

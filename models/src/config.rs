@@ -184,9 +184,10 @@ impl Config {
                 (Some(toml::Value::Array(_)), _) => toml::Value::Array(
                     value
                         .split(',')
+                        .filter(|item| !item.trim().is_empty())
                         .map(|item| match item.trim().parse::<f64>() {
                             Ok(number) => toml::Value::Float(number),
-                            Err(_) => toml::Value::String(item.into()),
+                            Err(_) => toml::Value::String(item.trim().into()),
                         })
                         .collect(),
                 ),
@@ -226,7 +227,9 @@ impl Config {
         Some(match &tree[table][name] {
             toml::Value::String(text) => text.clone(),
             toml::Value::Array(items) => {
-                items.iter().map(toml::Value::to_string).collect::<Vec<_>>().join(",")
+                let text =
+                    |item: &toml::Value| item.as_str().map_or_else(|| item.to_string(), str::to_string);
+                items.iter().map(text).collect::<Vec<_>>().join(",")
             }
             other => other.to_string(),
         })
@@ -311,6 +314,16 @@ impl Config {
                 "\"all\", or at least 1",
             ),
             ("keep_last", t.keep_last.unwrap_or(1) as f64, t.keep_last != Some(0), "\"none\", or at least 1"),
+            (
+                "further_averages",
+                t.further_averages.len() as f64,
+                t.further_averages.len() <= 255
+                    && t.further_averages
+                        .iter()
+                        .enumerate()
+                        .all(|(n, d)| !t.further_averages[..n].contains(d)),
+                "at most 255, no two alike",
+            ),
             ("seed", t.seed as f64, t.seed < below_2_63, "below 2^63"),
             ("sample_images", t.sample_images as f64, t.sample_images <= 1 << 16, "at most 65536"),
             ("prefetch", self.data.prefetch as f64, self.data.prefetch >= 1, at_least_one),
@@ -376,6 +389,11 @@ impl Config {
         }
         if t.polyak.is_zero() || !in_steps(t.polyak) {
             return refuse("polyak", t.polyak, IN_STEPS);
+        }
+        if let Some(&memory) =
+            t.further_averages.iter().find(|memory| memory.is_zero() || !in_steps(**memory))
+        {
+            return refuse("further_averages", memory, IN_STEPS);
         }
         if let Some(warmup) = t.warmup.filter(|&warmup| !in_steps(warmup)) {
             return refuse("warmup", warmup, IN_STEPS);

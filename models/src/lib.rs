@@ -43,9 +43,9 @@ pub use architecture::{
 };
 pub use atomic::{link_atomically, remove_partial_files, write_atomically};
 pub use bundle::{
-    ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry,
-    LargestActivation, MANIFEST_FILE, Manifest, Numerics, Precision, Provenance, WEIGHTS_FILE, Weights,
-    check_graph,
+    ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, Int8Layout,
+    LargestActivation, MANIFEST_FILE, Manifest, Numerics, Precision, Provenance, Quantisation, WEIGHTS_FILE,
+    Weights, check_graph,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};

@@ -95,8 +95,17 @@ impl Plan {
 
     /// Decay of the averaged weights: 1 − 1/m, with m the steps of `polyak`, rounded up (published code).
     pub fn polyak_decay(&self) -> f64 {
+        self.decay(self.training.polyak)
+    }
+
+    /// The same of each of `further_averages`.
+    pub fn further_decays(&self) -> Vec<f64> {
+        self.training.further_averages.iter().map(|&memory| self.decay(memory)).collect()
+    }
+
+    fn decay(&self, memory: Duration) -> f64 {
         // `validate` refuses a memory by the clock.
-        1.0 - 1.0 / self.steps(self.training.polyak).unwrap_or(1.0).ceil().max(1.0)
+        1.0 - 1.0 / self.steps(memory).unwrap_or(1.0).ceil().max(1.0)
     }
 
     /// Decay of the gradient's running size: as given, or tied to [`polyak_decay`](Self::polyak_decay). A tied
@@ -211,6 +220,12 @@ mod tests {
     fn decays_follow_the_memory() {
         let tied = plan(&[("batch_size", "10"), ("polyak", "2 epochs")]);
         assert_eq!((tied.polyak_decay(), tied.beta2()), (0.995, 0.995));
+        let further = plan(&[
+            ("batch_size", "10"),
+            ("further_averages", "1 epoch,400 steps, 50 %"),
+            ("train_for", "100 steps"),
+        ]);
+        assert_eq!(further.further_decays(), [0.99, 0.9975, 0.98]);
         let rounded = plan(&[("batch_size", "64"), ("polyak", "1 epoch")]);
         assert_eq!(rounded.polyak_decay(), 1.0 - 1.0 / 16.0, "1000 images are 15.6 steps");
         let short = plan(&[("polyak", "0.001 epochs")]);

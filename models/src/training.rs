@@ -80,6 +80,8 @@ hyperparameters! {
         polyak: Duration = Duration::Epochs(1.0),
         /// Whether the averaged weights forget faster at first, by a decay of at most (1 + t)/(10 + t) at step t. In the published code they do not, and show the initial weights for about an epoch.
         polyak_warmup: bool = true,
+        /// Further averages of the weights, kept beside that of polyak: the time over which each remembers, separated by commas, such as "10 epochs,50 epochs"; empty for none. Each is named by its time.
+        further_averages: Vec<Duration> = Vec::new(),
         /// Images a step, over all processes; see anchor_size.
         batch_size: usize = 64,
         /// Side of the images that batch_size and init_batch are meant for: a step takes batch_size · anchor_size² / (height · width) images, at least 1; "none" for the numbers as they are.

@@ -148,6 +148,15 @@ fn a_resumed_run_equals_one_that_was_never_stopped() {
     let eval =
         stdout(run("glow-train", ["eval", whole.to_str().unwrap(), "--draws", "2", "--device", "cpu"]));
     assert!(eval.contains("bits/dim at 8 bits") && eval.contains("40 images"), "{eval}");
+    // An image's bits/dim is its own, to the last digit, whatever is measured with it.
+    let each = |images: &str| {
+        let arguments = ["eval", whole.to_str().unwrap(), "--each", "--images", images, "--device", "cpu"];
+        let printed = stdout(run("glow-train", arguments));
+        printed.lines().map(str::to_string).collect::<Vec<_>>()
+    };
+    let (ten, forty) = (each("10"), each("40"));
+    assert_eq!((ten.len(), forty.len()), (11, 41));
+    assert_eq!(ten[..10], forty[..10]);
 }
 
 #[cfg(unix)]
@@ -201,6 +210,75 @@ fn an_unreadable_photograph_among_many_is_named_and_counted() {
     stdout(output);
     assert!(stderr.contains("notes.png"), "{stderr}");
     assert!(stderr.contains("1 image"), "{stderr}");
+}
+
+#[test]
+fn a_run_keeps_several_averages_which_are_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parts, bundle] = ["whole", "parts", "bundle"].map(|name| folder.path().join(name));
+    // The memory of one step is none.
+    let averages =
+        ["--further-averages", "1 step,3 steps", "--polyak-warmup", "false", "--sample-every", "none"];
+    stdout(train(&whole, &[&averages[..], &["--steps", "8"]].concat()));
+    stdout(train(&parts, &[&averages[..], &["--steps", "4"]].concat()));
+    let on = ["--out", parts.to_str().unwrap(), "--resume", "--steps", "8", "--device", "cpu"];
+    stdout(run("glow-train", on));
+    assert_eq!(tensors(&whole), tensors(&parts));
+    let latest = whole.join("checkpoints/latest.safetensors");
+    let eval = |weights: &str| {
+        let arguments = ["eval", latest.to_str().unwrap(), "--weights", weights, "--device", "cpu"];
+        run("glow-train", arguments)
+    };
+    let [raw, averaged, one, three] =
+        ["raw", "averaged", "1 step", "3 steps"].map(|weights| stdout(eval(weights)));
+    assert_eq!(raw, one);
+    assert!(three != raw && three != averaged, "{three}");
+    assert_fails(&eval("9 steps"), 1, "1 step, 3 steps");
+    let export = [latest.to_str().unwrap(), "--weights", "3 steps", "--out", bundle.to_str().unwrap()];
+    stdout(run("glow-export", export));
+    let manifest = std::fs::read_to_string(bundle.join("model.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["provenance"]["average"], "3 steps");
+    assert!(manifest["provenance"]["bits_per_dim"].is_null(), "another average was validated");
+    // An average that is wanted only now begins at the weights; one that is wanted no longer goes.
+    let more = ["--further-averages", "5 epochs", "--steps", "9"];
+    stdout(run(
+        "glow-train",
+        ["--out", parts.to_str().unwrap(), "--resume", "--device", "cpu"].iter().chain(&more),
+    ));
+    let names: Vec<String> = tensors(&parts).into_iter().map(|(name, _)| name).collect();
+    assert!(names.iter().any(|name| name.starts_with("averages.1/")));
+    assert!(!names.iter().any(|name| name.starts_with("averages.2/")));
+}
+
+/// `ulimit -v` stands in for a machine with too little memory.
+#[test]
+fn memory_that_does_not_suffice_is_foretold_and_then_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let data = format!("images:{}", faces().display());
+    let trained = |more: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 4000000; exec \"$@\"", "sh"]).arg(program("glow-train"));
+        command.args(["--data", &data, "--out", out.to_str().unwrap(), "--device", "cpu", "--channels", "1"]);
+        command.args(["--height", "64", "--width", "64", "--levels", "2", "--depth", "4", "--hidden", "512"]);
+        command.args(["--init-batch", "2", "--validate-images", "2", "--sample-every", "none"]);
+        command.args(["--train-for", "1 step"]).args(more).env("OMP_NUM_THREADS", "1").output().unwrap()
+    };
+    let output = trained(&["--batch-size", "300"]);
+    assert_fails(
+        &output,
+        1,
+        "computing the gradient of a step failed for want of memory (lower --batch-size",
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("warning: a step takes about"), "{stderr}");
+    // What was there is sound, and the way out is one.
+    let output = run("glow-train", ["eval", out.to_str().unwrap(), "--images", "2", "--device", "cpu"]);
+    assert!(stdout(output).contains("2 images"));
+    let output = trained(&["--batch-size", "2", "--memory", "reversible", "--resume", "auto"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("warning"), "{output:?}");
+    stdout(output);
 }
 
 #[test]

@@ -172,10 +172,10 @@ impl<'a> Builder<'a> {
         self.node("Conv", &node_name(layer), inputs, attributes, input.data_type, shape)
     }
 
-    /// Unsigned 8-bit steps; `steps` are their scale and zero point.
-    pub fn quantize(&mut self, name: &str, input: &Value, steps: &[Operand]) -> Value {
+    /// 8-bit steps of type `to`; `steps` are their scale and zero point, which has this type.
+    pub fn quantize(&mut self, name: &str, input: &Value, steps: &[Operand], to: DataType) -> Value {
         let inputs = [input.into()].into_iter().chain(steps.iter().cloned()).collect();
-        self.node("QuantizeLinear", name, inputs, vec![], DataType::Uint8, input.shape.clone())
+        self.node("QuantizeLinear", name, inputs, vec![], to, input.shape.clone())
     }
 
     /// Back to float; with an axis, the scale is one number for each of its entries.

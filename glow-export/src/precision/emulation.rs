@@ -8,12 +8,12 @@
 //! | fp16 | rounded to half precision, bias included; beyond 65,504 infinite | f32, as tensor cores do |
 //! | int8 | 8-bit steps, as QuantizeLinear and DequantizeLinear define them | integers, held in f64 |
 use super::convolution::convolve;
-use super::steps::Steps;
+use super::steps::{Grid, Steps};
 use super::{coupling_of, networks};
 use crate::frozen::{Frozen, Tensor};
 use glow_models::{Architecture, Coupling, Precision};
 use half::f16;
-use ndarray::{Array1, Array3, Array4, ArrayView3, Axis, Ix4, concatenate, s};
+use ndarray::{Array1, Array3, Array4, ArrayView3, Axis, Ix4, Zip, concatenate, s};
 use safetensors::Dtype;
 use std::collections::HashMap;
 
@@ -55,9 +55,21 @@ struct Network {
 
 #[derive(Debug)]
 enum Layer {
-    Float { weight: Array4<f32>, bias: Array1<f32> },
-    Half { weight: Array4<f32>, bias: Array1<f32> },
-    Integer { input: Steps, weight: Array4<f64>, bias: Array1<f64>, scale: Array1<f32> },
+    Float {
+        weight: Array4<f32>,
+        bias: Array1<f32>,
+    },
+    Half {
+        weight: Array4<f32>,
+        bias: Array1<f32>,
+    },
+    /// The bias is in steps of `scale`, the product of the input's scale and the weights'.
+    Integer {
+        input: Steps,
+        weight: Array4<f64>,
+        bias: Array1<f64>,
+        scale: Array1<f32>,
+    },
 }
 
 impl Emulation {
@@ -202,17 +214,30 @@ impl Layer {
             Dtype::I8 => {
                 let steps = weight.bytes.iter().map(|&step| f64::from(step as i8)).collect();
                 let shape = (outputs, weight.shape[1], weight.shape[2], weight.shape[3]);
-                let bias = tensor("bias").expect("an integer convolution has a bias");
-                let bias = bias.bytes.as_chunks().0.iter().map(|&bytes| f64::from(i32::from_le_bytes(bytes)));
                 let input_scale = tensor("input_scale").expect("an integer convolution has steps");
                 let zero_point = tensor("input_zero_point").expect("an integer convolution has steps");
-                let input = Steps { scale: floats(input_scale)[0], zero_point: zero_point.bytes[0] };
-                let scale = vector(tensor("weight_scale").expect("integer weights have scales"));
+                let grid = match zero_point.dtype {
+                    Dtype::U8 => Grid::Unsigned { zero_point: zero_point.bytes[0] },
+                    _ => Grid::Signed,
+                };
+                let input = Steps { scale: floats(input_scale)[0], grid };
+                let scale =
+                    vector(tensor("weight_scale").expect("integer weights have scales")) * input.scale;
+                let bias = tensor("bias").expect("an integer convolution has a bias");
+                let bias = match bias.dtype {
+                    Dtype::I32 => {
+                        let steps = bias.bytes.as_chunks().0.iter();
+                        steps.map(|&bytes| f64::from(i32::from_le_bytes(bytes))).collect()
+                    }
+                    _ => {
+                        Zip::from(&vector(bias)).and(&scale).map_collect(|&b, &s| f64::from(b) / f64::from(s))
+                    }
+                };
                 Self::Integer {
                     input,
                     weight: Array4::from_shape_vec(shape, steps).expect("as many weights"),
-                    bias: bias.collect(),
-                    scale: scale * input.scale,
+                    bias,
+                    scale,
                 }
             }
             dtype => {

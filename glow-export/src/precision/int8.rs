@@ -1,23 +1,28 @@
 //! One coupling network in 8-bit integers.
 //!
 //! A value v stands for scale·(v − zero_point). Each convolution's input has one scale, its weights one
-//! for each output channel, its bias is a 32-bit integer in steps of the product of both.
+//! for each output channel. In the layout for CPUs ([`Int8Layout::Cpu`]):
 //!
 //! | frozen tensor of `levelL.stepKK.coupling` | type, shape | is |
 //! | --- | --- | --- |
 //! | `convN.input_scale`, `convN.input_zero_point` | f32 \[\], u8 \[\] | steps of what the convolution takes |
 //! | `convN.weight`, `convN.weight_scale`, `convN.weight_zero_point` | i8 as in fp32, f32 \[outputs\], i8 \[outputs\] | weights; the zero points are 0 |
-//! | `convN.bias`, `convN.bias_scale` | i32 \[outputs\], f32 \[outputs\] | bias |
+//! | `convN.bias`, `convN.bias_scale` | i32 \[outputs\], f32 \[outputs\] | bias, in steps of the product of both scales |
 //! | `conv3.output_scale` | f32 \[outputs\] | steps of the network's answer, each channel its own |
 //! | `conv3.border` | f32 \[1, outputs, 1 or h, 1 or w\] | what is added to it |
+//!
+//! TensorRT takes neither zero points nor integer biases. In its layout ([`Int8Layout::TensorRt`])
+//! `input_zero_point` is an i8 that is 0, `bias` is f32 without a scale, and the answer stays in float: `conv3.border`
+//! is that of fp32, if there is one. (NVIDIA, TensorRT developer guide, "Working with Quantized Types".)
 //!
 //! The answer's channels differ too much in range to share a scale (on CIFAR-10 that costs 0.15
 //! bits/dim, scales of their own 0.005). But the output of an integer convolution has one scale for all
 //! channels; it is 1, and 1/`output_scale` is in the weights' scales.
 use super::convolution::convolve;
-use super::steps::{Steps, round_weights};
+use super::steps::{Grid, Steps, round_weights};
 use crate::ExportError;
 use crate::frozen::{Frozen, Tensor};
+use glow_models::Int8Layout;
 use ndarray::{Array1, Array3, Array4, Axis, Ix4, s};
 use safetensors::Dtype;
 
@@ -41,14 +46,15 @@ pub(super) fn quantise(
     frozen: &Frozen,
     name: &str,
     maps: &[Array3<f32>],
+    layout: Int8Layout,
 ) -> Result<Vec<Tensor>, ExportError> {
     let [mut conv1, conv2, conv3] = [1, 2, 3].map(|n| Layer::of(frozen, &format!("{name}.conv{n}")));
     let half = maps[0].dim().0;
     let ones = conv1.weight.dim().1 - half;
-    let answer = Answer::of(maps, ones, [&conv1, &conv2, &conv3]);
+    let answer = (layout == Int8Layout::Cpu).then(|| Answer::of(maps, ones, [&conv1, &conv2, &conv3]));
     let mut exact = squares(maps, ones, POSITIONS, 0);
     let z1 = maps.iter().flatten().copied().chain((ones > 0).then_some(1.0));
-    let steps = Steps::best(z1);
+    let steps = Steps::best(layout, z1);
     let mut rounded = exact.mapv(|value| steps.round(value));
     exact = conv1.apply(&exact);
     if ones > 0 {
@@ -60,12 +66,16 @@ pub(super) fn quantise(
     rounded = conv1.quantise(steps, None, &rounded, &exact, &mut tensors)?;
     for (layer, last) in [(conv2, false), (conv3, true)] {
         exact.mapv_inplace(|value| value.max(0.0));
-        let steps = Steps::best(exact.iter().copied());
+        let steps = Steps::best(layout, exact.iter().copied());
         rounded.mapv_inplace(|value| steps.round(value.max(0.0)));
         exact = layer.apply(&exact);
-        rounded = layer.quantise(steps, last.then_some(&answer), &rounded, &exact, &mut tensors)?;
+        let answer = answer.as_ref().filter(|_| last);
+        rounded = layer.quantise(steps, answer, &rounded, &exact, &mut tensors)?;
     }
-    answer.tensors(frozen, &format!("{name}.conv3"), &mut tensors);
+    match answer {
+        Some(answer) => answer.tensors(frozen, &format!("{name}.conv3"), &mut tensors),
+        None => tensors.extend(frozen.get(&format!("{name}.conv3.border")).cloned()),
+    }
     Ok(tensors)
 }
 
@@ -147,14 +157,16 @@ impl Layer {
         tensors: &mut Vec<Tensor>,
     ) -> Result<Array4<f32>, ExportError> {
         let outputs = self.bias.len();
+        let float_bias = input.grid == Grid::Signed;
         let (mut scales, mut steps) = (Vec::new(), Vec::new());
         // What stands for 0 in an answer is a part of the bias.
         let stored = |output: usize| self.bias[output] - answer.map_or(0.0, |answer| answer.lowest[output]);
         for (output, filter) in self.weight.outer_iter().enumerate() {
             let filter: Vec<f32> = filter.iter().copied().collect();
-            // The bias, in steps of both scales, has to fit 32 bits: 2^30 leaves room for its correction.
+            // An integer bias, in steps of both scales, has to fit 32 bits: 2^30 leaves room for its correction.
             let bias = self.bias[output].abs().max(stored(output).abs());
-            let (scale, filter) = round_weights(&filter, bias / input.scale / (1 << 30) as f32);
+            let least = if float_bias { 0.0 } else { bias / input.scale / (1 << 30) as f32 };
+            let (scale, filter) = round_weights(&filter, least);
             scales.push(scale);
             steps.extend(filter);
         }
@@ -166,13 +178,14 @@ impl Layer {
         }
         let layer = Self { name: self.name.clone(), weight, bias: self.bias.clone() };
         let mut y = layer.apply(rounded);
-        let mut biases = Vec::with_capacity(outputs);
+        let (mut biases, mut float_biases) = (Vec::new(), Vec::new());
         for (output, (mut y, exact)) in y.outer_iter_mut().zip(exact.outer_iter()).enumerate() {
             let excess = (y.sum() - exact.sum()) / exact.len().max(1) as f32;
             y -= excess;
             let bias = stored(output) - excess;
+            float_biases.push(bias);
             let bias = (f64::from(bias) / f64::from(input.scale) / f64::from(scales[output])).round();
-            if bias.is_nan() || bias.abs() > f64::from(i32::MAX) {
+            if bias.is_nan() || !float_bias && bias.abs() > f64::from(i32::MAX) {
                 return Err(ExportError::Overflow { tensor: format!("{}.bias", self.name), format: "int8" });
             }
             biases.push(bias as i32);
@@ -186,7 +199,10 @@ impl Layer {
         };
         let floats = |values: &[f32]| values.iter().copied().flat_map(f32::to_le_bytes).collect();
         push("input_scale", Dtype::F32, &[], floats(&[input.scale]));
-        push("input_zero_point", Dtype::U8, &[], vec![input.zero_point]);
+        match input.grid {
+            Grid::Unsigned { zero_point } => push("input_zero_point", Dtype::U8, &[], vec![zero_point]),
+            Grid::Signed => push("input_zero_point", Dtype::I8, &[], vec![0]),
+        }
         push(
             "weight",
             Dtype::I8,
@@ -195,6 +211,10 @@ impl Layer {
         );
         push("weight_scale", Dtype::F32, &[outputs], floats(&scales));
         push("weight_zero_point", Dtype::I8, &[outputs], vec![0; outputs]);
+        if float_bias {
+            push("bias", Dtype::F32, &[outputs], floats(&float_biases));
+            return Ok(y);
+        }
         push("bias", Dtype::I32, &[outputs], biases.iter().flat_map(|bias| bias.to_le_bytes()).collect());
         let bias_scales: Vec<f32> = scales.iter().map(|scale| scale * input.scale).collect();
         push("bias_scale", Dtype::F32, &[outputs], floats(&bias_scales));

@@ -4,14 +4,16 @@ mod calibration;
 mod convolution;
 mod emulation;
 mod int8;
+mod kept;
 mod steps;
 
 pub(crate) use calibration::CouplingInputs;
 pub(crate) use emulation::{Emulation, LayerError};
+pub use kept::Keep;
 
 use crate::ExportError;
 use crate::frozen::{Frozen, Tensor};
-use glow_models::Architecture;
+use glow_models::{Architecture, Int8Layout};
 use half::f16;
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -36,26 +38,37 @@ pub(crate) fn half(frozen: Frozen) -> Result<Frozen, ExportError> {
     })
 }
 
-/// The convolutions of the coupling networks in 8-bit integers; see [`int8::quantise`].
-pub(crate) fn int8(frozen: Frozen, inputs: &CouplingInputs) -> Result<Frozen, ExportError> {
+/// The convolutions of the coupling networks in 8-bit integers, see [`int8::quantise`], but for the steps of flow in
+/// `kept`, which stay as they are.
+pub(crate) fn int8(
+    frozen: &Frozen,
+    inputs: &CouplingInputs,
+    layout: Int8Layout,
+    kept: &[String],
+) -> Result<Frozen, ExportError> {
+    let is_kept = |network: &str| kept.iter().any(|step| network.strip_suffix(COUPLING) == Some(step));
     let quantised: Vec<_> = inputs
         .maps()
         .par_iter()
-        .map(|(network, maps)| Ok((network.clone(), int8::quantise(&frozen, network, maps)?)))
+        .filter(|(network, _)| !is_kept(network))
+        .map(|(network, maps)| Ok((network.clone(), int8::quantise(frozen, network, maps, layout)?)))
         .collect::<Result<_, ExportError>>()?;
     let mut quantised: HashMap<String, Vec<Tensor>> = quantised.into_iter().collect();
-    frozen.try_map(|tensor| match coupling_of(&tensor.name) {
-        None => Ok(vec![tensor]),
+    frozen.clone().try_map(|tensor| match coupling_of(&tensor.name) {
         // The first tensor of a network makes way for all of its new ones.
-        Some(network) => Ok(quantised.remove(network).unwrap_or_default()),
+        Some(network) if !is_kept(network) => Ok(quantised.remove(network).unwrap_or_default()),
+        _ => Ok(vec![tensor]),
     })
 }
+
+/// What the name of a step of flow's network has behind the step's.
+const COUPLING: &str = ".coupling";
 
 /// Name of each coupling network.
 fn networks(architecture: &Architecture) -> impl Iterator<Item = String> {
     let depth = architecture.depth;
     (0..architecture.levels).flat_map(move |level| {
-        (0..depth).map(move |step| format!("{}.coupling", Architecture::step_name(level, step)))
+        (0..depth).map(move |step| format!("{}{COUPLING}", Architecture::step_name(level, step)))
     })
 }
 

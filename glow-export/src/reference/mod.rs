@@ -41,7 +41,7 @@ impl Reference {
     /// # Errors
     /// A parameter is not finite, a fixed permutation is none, or a 1×1 convolution is singular.
     pub fn new(checkpoint: &Checkpoint, weights: Weights) -> Result<Self, ExportError> {
-        Self::from_parameters(Parameters::load(checkpoint, weights)?)
+        Self::from_parameters(Parameters::load(checkpoint, weights.into())?)
     }
 
     pub(crate) fn from_parameters(parameters: Parameters) -> Result<Self, ExportError> {

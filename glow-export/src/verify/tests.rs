@@ -8,7 +8,7 @@ use crate::frozen::{Frozen, Tensor};
 use crate::parameters::Parameters;
 use crate::precision::{CouplingInputs, Emulation, half, int8};
 use crate::{Draft, ExportError, Precision, Reference, Weights, fold, graphs, provenance};
-use glow_models::{Architecture, Checkpoint, Coupling, Manifest};
+use glow_models::{Architecture, Checkpoint, Coupling, Int8Layout, Manifest, Quantisation};
 use half::f16;
 use safetensors::Dtype;
 
@@ -22,6 +22,29 @@ fn deep(coupling: Coupling) -> Architecture {
         hidden: 16,
         coupling,
         ..Architecture::default()
+    }
+}
+
+/// What is proven.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Fp16,
+    Int8(Int8Layout),
+}
+
+impl Format {
+    fn precision(self) -> Precision {
+        match self {
+            Self::Fp16 => Precision::Fp16,
+            Self::Int8(_) => Precision::Int8,
+        }
+    }
+
+    fn quantisation(self) -> Option<Quantisation> {
+        let Self::Int8(layout) = self else { return None };
+        let mut made = Quantisation::default();
+        made.layout = layout;
+        Some(made)
     }
 }
 
@@ -53,41 +76,42 @@ impl Setup {
             },
         );
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let parameters = || Parameters::load(&checkpoint, Weights::Averaged).unwrap();
+        let parameters = || Parameters::load(&checkpoint, Weights::Averaged.into()).unwrap();
         let reference = Reference::from_parameters(parameters()).unwrap();
         let (fp32, images) =
             (fold::fold(&parameters(), Precision::Fp32).unwrap(), Images::smooth(&deep(coupling)));
         Self { reference, fp32, images, checkpoint, folder }
     }
 
-    fn frozen(&self, precision: Precision) -> Frozen {
-        match precision {
-            Precision::Int8 => {
+    fn frozen(&self, format: Format) -> Frozen {
+        match format {
+            Format::Int8(layout) => {
                 let inputs = CouplingInputs::collect(&self.reference, &self.images).unwrap();
-                int8(self.fp32.clone(), &inputs).unwrap()
+                int8(&self.fp32, &inputs, layout, &[]).unwrap()
             }
-            _ => half(self.fp32.clone()).unwrap(),
+            Format::Fp16 => half(self.fp32.clone()).unwrap(),
         }
     }
 
     /// Proves a bundle of `written` tensors, of which `meant` is what they should be.
     fn prove(
         &self,
-        precision: Precision,
+        format: Format,
         written: Frozen,
         meant: &Frozen,
     ) -> Result<(Verification, Quality), ExportError> {
         let architecture = self.reference.architecture();
-        let emulation = Emulation::of(meant, &self.fp32, architecture, precision).unwrap();
+        let emulation = Emulation::of(meant, &self.fp32, architecture, format.precision()).unwrap();
         let bundle = |name: &str, frozen, precision| {
             let folder = self.folder.path().join(name);
             std::fs::create_dir_all(&folder).unwrap();
-            let provenance = provenance(&self.checkpoint, Weights::Averaged);
-            let manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance);
+            let provenance = provenance(&self.checkpoint, Weights::Averaged.into());
+            let mut manifest = Manifest::new(architecture.clone(), precision, graphs::OPSET, provenance);
+            manifest.quantisation = format.quantisation();
             Draft::write(&folder, frozen, manifest, false).unwrap();
             folder
         };
-        let lowered = bundle("lowered", written, precision);
+        let lowered = bundle("lowered", written, format.precision());
         let fp32 = bundle("fp32", self.fp32.clone(), Precision::Fp32);
         let beside = Lowered { fp32: &fp32, emulation: &emulation };
         prove(&lowered, Some(beside), &self.reference, Some(&self.images), false)
@@ -137,28 +161,28 @@ fn swapped(frozen: Frozen) -> Frozen {
 fn one_wrong_layer_among_32_is_refused_and_named() {
     for coupling in [Coupling::Additive, Coupling::Affine] {
         let setup = Setup::new(coupling);
-        for precision in [Precision::Fp16, Precision::Int8] {
-            let right = setup.frozen(precision);
+        for format in [Format::Fp16, Format::Int8(Int8Layout::Cpu), Format::Int8(Int8Layout::TensorRt)] {
+            let right = setup.frozen(format);
             let (sound, _) = setup
-                .prove(precision, right.clone(), &right)
-                .unwrap_or_else(|error| panic!("{coupling:?} {precision}: {}", support::chain(&error)));
+                .prove(format, right.clone(), &right)
+                .unwrap_or_else(|error| panic!("{coupling:?} {format:?}: {}", support::chain(&error)));
             assert!(sound.holds());
             let faults: [(&str, Fault); 2] = [("level0.step16", wrong_scale), ("level0.step", swapped)];
             for (place, fault) in faults {
                 let wrong = fault(right.clone());
                 // The number format was computed wrongly: its emulation shows it.
-                match setup.prove(precision, wrong.clone(), &wrong) {
+                match setup.prove(format, wrong.clone(), &wrong) {
                     Err(ExportError::Inexact(table) | ExportError::Verification(table)) => {
                         let worst = table.checks.iter().find_map(|check| check.place.as_deref()).unwrap();
-                        assert!(worst.starts_with(place), "{coupling:?} {precision} {worst}\n{table}");
+                        assert!(worst.starts_with(place), "{coupling:?} {format:?} {worst}\n{table}");
                     }
-                    Ok((table, _)) => panic!("{coupling:?} {precision} {place} passed\n{table}"),
+                    Ok((table, _)) => panic!("{coupling:?} {format:?} {place} passed\n{table}"),
                     Err(other) => panic!("{}", support::chain(&other)),
                 }
                 // It was computed rightly and written wrongly: the bundle differs from the emulation.
-                match setup.prove(precision, wrong, &right) {
+                match setup.prove(format, wrong, &right) {
                     Err(ExportError::Verification(_)) => {}
-                    Ok((table, _)) => panic!("{coupling:?} {precision} {place}, written, passed\n{table}"),
+                    Ok((table, _)) => panic!("{coupling:?} {format:?} {place}, written, passed\n{table}"),
                     Err(other) => panic!("{}", support::chain(&other)),
                 }
             }

@@ -78,9 +78,9 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn with_providers(&self, providers: Vec<Provider>, times: &mut LoadTimes) -> Result<Glow, Error> {
-        let precision = self.bundle.manifest().precision;
+        let manifest = self.bundle.manifest();
         for provider in &providers {
-            if let Some(reason) = provider.refuses(precision) {
+            if let Some(reason) = provider.refuses(manifest.precision, manifest.int8_layout()) {
                 return Err(Error::Provider { provider: provider.clone(), reason: reason.into() });
             }
             provider.check(self.library)?;
@@ -92,7 +92,7 @@ impl Loading<'_> {
             threads: self.options.threads_per_session(),
             spinning: self.options.spinning,
             cache: entry.clone().filter(|_| !on_cpu),
-            prepacking: precision != Precision::Int8,
+            int8: manifest.precision == Precision::Int8,
             map: self.options.map_weights,
             trim: self.options.trim_memory,
             batch: self.bundle.manifest().batch,

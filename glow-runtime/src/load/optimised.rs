@@ -75,7 +75,7 @@ pub(crate) fn open(folder: &Path, kinds: &[GraphKind], options: &SessionOptions)
         let graph = std::fs::read(&path).map_err(Error::reading(&path))?;
         let constants =
             Constants::new(&graph, &weights).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
-        let prepacked = options.prepacking.then(|| prepacked.clone());
+        let prepacked = (!options.int8).then(|| prepacked.clone());
         Ok((kind, Model { path, constants: Some(constants), prepacked, optimised: true }))
     };
     kinds.iter().map(model).collect()

@@ -67,7 +67,7 @@ pub(crate) fn plain(
                 Some(constants.map_err(|reason| Error::Graph { path: path.clone(), reason })?)
             }
         };
-        let prepacked = (weights.is_some() && options.prepacking).then(PrepackedWeights::new);
+        let prepacked = (weights.is_some() && !options.int8).then(PrepackedWeights::new);
         Ok((kind, Model { path, constants, prepacked, optimised: false }))
     };
     kinds.iter().map(model).collect()

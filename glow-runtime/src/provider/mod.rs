@@ -3,7 +3,7 @@ mod text;
 
 pub use text::ParseProviderError;
 
-use glow_models::Precision;
+use glow_models::{Int8Layout, Precision};
 
 /// An execution provider of ONNX Runtime: it runs the nodes of a graph on some kind of device.
 ///
@@ -14,8 +14,8 @@ use glow_models::Precision;
 /// In text, as the program `glow` takes it: `auto`, `cpu`, `cuda`, `cuda:1`, `tensorrt:0/fp16`,
 /// `openvino`, `openvino:CPU/bf16`.
 ///
-/// Bundles in int8 run on the CPU and with OpenVINO alone: the kernels of CUDA and TensorRT do not take the
-/// quantised form that they are written in.
+/// Bundles in int8 run on the CPU and with OpenVINO. Those exported for TensorRT run there too; CUDA has no integer
+/// convolutions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Provider {
@@ -236,12 +236,13 @@ impl Provider {
         }
     }
 
-    /// Why it cannot run bundles of this precision, and the way out; `None` if it can.
-    pub(crate) fn refuses(&self, precision: Precision) -> Option<&'static str> {
+    /// Why it cannot run bundles of this precision and, of int8, of this layout, and the way out; `None` if it can.
+    pub(crate) fn refuses(&self, precision: Precision, layout: Int8Layout) -> Option<&'static str> {
         match (self, precision) {
+            (Self::TensorRt(_), Precision::Int8) if layout == Int8Layout::TensorRt => None,
             (Self::Cuda(_) | Self::TensorRt(_), Precision::Int8) => Some(
-                "the bundle is in int8, in a quantised form that only the CPU and OpenVINO run; export it in fp32 \
-                 or fp16 for a GPU",
+                "the bundle is in int8, in a quantised form that it does not run in integers; export it in fp32 or fp16 \
+                 for a GPU, or with `--precision int8 --for tensorrt` for TensorRT",
             ),
             (Self::TensorRt(TensorRt { fp16: false, .. }), Precision::Fp16) => Some(
                 "the bundle is in fp16, for which TensorRT must be allowed half precision: `tensorrt:0/fp16`",
@@ -260,13 +261,18 @@ mod tests {
         let (cuda, tensorrt) = (Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default()));
         let half = Provider::TensorRt(TensorRt::default().fp16(true));
         for (provider, expected) in [
-            (&Provider::Cpu, [false, false, false]),
-            (&cuda, [false, false, true]),
-            (&tensorrt, [false, true, true]),
-            (&half, [false, false, true]),
+            (&Provider::Cpu, [false, false, false, false]),
+            (&cuda, [false, false, true, true]),
+            (&tensorrt, [false, true, true, false]),
+            (&half, [false, false, true, false]),
         ] {
-            let refused = [Precision::Fp32, Precision::Fp16, Precision::Int8]
-                .map(|precision| provider.refuses(precision).is_some());
+            let refused = [
+                (Precision::Fp32, Int8Layout::Cpu),
+                (Precision::Fp16, Int8Layout::Cpu),
+                (Precision::Int8, Int8Layout::Cpu),
+                (Precision::Int8, Int8Layout::TensorRt),
+            ]
+            .map(|(precision, layout)| provider.refuses(precision, layout).is_some());
             assert_eq!(refused, expected, "{provider}");
         }
     }

@@ -3,6 +3,7 @@ use super::Run;
 use super::clock::Interval;
 use crate::cost::{self, si};
 use crate::error::TrainError;
+use crate::memory;
 use crate::metrics::Metrics;
 use glow_models::{Config, Memory};
 use std::time::Duration;
@@ -32,7 +33,7 @@ impl Run {
         self.journal.note(&format!(
             "a step: {} · memory: {} for the model and its optimiser, about {} a step ({})",
             si(cost::step_flops(model, training.memory, batch_size) as f64, "FLOP"),
-            si(cost::resident_bytes(model) as f64, "B"),
+            si(cost::resident_bytes(model, 1 + training.further_averages.len()) as f64, "B"),
             si(cost::step_bytes(model, training.memory, training.precision, batch_size) as f64, "B"),
             match training.memory {
                 Memory::Reversible => "--memory reversible".to_string(),
@@ -42,6 +43,18 @@ impl Run {
                 }
             },
         ));
+        let step = cost::step_bytes(model, training.memory, training.precision, batch_size);
+        let part = step / self.team.size() as u64;
+        if !self.trainer.device().is_cuda()
+            && let Some(free) = memory::available().filter(|&free| free < part)
+        {
+            self.journal.note(&format!(
+                "warning: a step takes about {} of memory, and {} are free: the system may end this process without \
+                 a word; lower --batch-size, or train with --memory reversible and --precision bf16",
+                si(part as f64, "B"),
+                si(free as f64, "B"),
+            ));
+        }
         Ok(())
     }
 

@@ -30,7 +30,14 @@ impl Trainer {
         checkpoint.check_resumable()?;
         let mut trainer = torch::attempt("loading the checkpoint", || {
             let parameters = load_parameters(checkpoint, Weights::Raw, device)?;
-            let averages = load_parameters(checkpoint, Weights::Averaged, device)?;
+            let mut averages = vec![load_parameters(checkpoint, Weights::Averaged, device)?];
+            for name in average_names(&config) {
+                // One that the run did not keep so far begins at the weights.
+                averages.push(match checkpoint.weights(&name) {
+                    Ok(group) => load_parameters(checkpoint, group, device)?,
+                    Err(_) => parameters.copy(),
+                });
+            }
             let trainer = Self::over(config, meta.train_images, device, parameters, averages)?;
             torch::no_grad(|| {
                 for (parameter, mean, size) in trainer.optimizer.state() {
@@ -73,8 +80,7 @@ impl Trainer {
         torch::attempt("loading the weights to start from", || {
             let bytes = |parameter: &Parameter| pretrained.bytes(parameter);
             let parameters = Parameters::from_bytes(&config.model, device, Kind::Float, bytes)?;
-            let averages = parameters.copy();
-            let mut trainer = Self::over(config, train_images as u64, device, parameters, averages)?;
+            let mut trainer = Self::over(config, train_images as u64, device, parameters, Vec::new())?;
             trainer.actnorm_initialised = true;
             Ok(trainer)
         })?
@@ -101,17 +107,22 @@ impl Trainer {
             minutes: self.minutes,
             class_names: self.class_names.clone(),
             working_folder: self.working_folder.clone(),
-            ..Default::default()
+            further_averages: average_names(&self.config).collect(),
         };
+        let mut groups = Group::WEIGHTS.to_vec();
+        // `Config::validate` allows no more of them than have a number.
+        groups.extend((1..self.averages.len()).map(|n| Group::FurtherAverages(n as u8)));
+        groups.extend([Group::OptimizerMean, Group::OptimizerSize]);
         let state: HashMap<&str, (Tensor, Tensor)> =
             self.optimizer.state().map(|(p, mean, size)| (p.name.as_str(), (mean, size))).collect();
         torch::attempt("saving a checkpoint", || {
             glow_models::write_atomically(path, |out| {
-                Checkpoint::write(out, &meta, &Group::ALL, |group, parameter, out| {
+                Checkpoint::write(out, &meta, &groups, |group, parameter, out| {
                     let name = parameter.name.as_str();
                     let tensor = match group {
                         Group::Params => self.parameters.get(name),
-                        Group::Averages | Group::FurtherAverages(_) => self.averages.get(name),
+                        Group::Averages => self.averages[0].get(name),
+                        Group::FurtherAverages(n) => self.averages[usize::from(n)].get(name),
                         Group::OptimizerMean => state[name].0.shallow_clone(),
                         Group::OptimizerSize => state[name].1.shallow_clone(),
                     };
@@ -136,30 +147,37 @@ pub(crate) fn check_architecture(pretrained: &Pretrained, asked: &Architecture) 
     })
 }
 
-/// The flow of a checkpoint in fp32, without what training it takes.
+/// The names of a run's further averages: the times over which they remember.
+fn average_names(config: &Config) -> impl Iterator<Item = String> {
+    config.training.further_averages.iter().map(ToString::to_string)
+}
+
+/// The flow of a checkpoint in fp32 over the weights of a group, without what training it takes.
 ///
 /// # Errors
 /// The checkpoint's file cannot be read, or memory does not suffice.
-pub fn load_glow(checkpoint: &Checkpoint, weights: Weights, device: Device) -> Result<Glow, TrainError> {
+pub fn load_glow(
+    checkpoint: &Checkpoint,
+    weights: impl Into<Group>,
+    device: Device,
+) -> Result<Glow, TrainError> {
     torch::attempt("loading the checkpoint", || {
         Ok(Glow::new(&checkpoint.meta().config.model, &load_parameters(checkpoint, weights, device)?))
     })?
 }
 
-/// The parameters of a checkpoint in f32: the trained ones as asked for, and the fixed ones.
+/// The parameters of a checkpoint in f32: the trained ones of a group, and the fixed ones.
 ///
 /// # Errors
 /// The checkpoint's file cannot be read.
 pub fn load_parameters(
     checkpoint: &Checkpoint,
-    weights: Weights,
+    weights: impl Into<Group>,
     device: Device,
 ) -> Result<Parameters, CheckpointError> {
+    let weights = weights.into();
     Parameters::from_bytes(&checkpoint.meta().config.model, device, Kind::Float, |parameter| {
-        let group = match (weights, parameter.role) {
-            (Weights::Averaged, Role::Trained) => Group::Averages,
-            _ => Group::Params,
-        };
+        let group = if parameter.role == Role::Trained { weights } else { Group::Params };
         checkpoint.bytes(group, &parameter.name)
     })
 }

@@ -36,7 +36,8 @@ pub struct Trainer {
     config: Config,
     inputs: Inputs,
     parameters: Parameters,
-    averages: Parameters,
+    /// That of `polyak`, then those of `further_averages`.
+    averages: Vec<Parameters>,
     glow: Glow,
     /// Of the last step: its memory is used again.
     gradients: Gradients,
@@ -68,23 +69,24 @@ impl Trainer {
         config.validate()?;
         torch::attempt("making the model's parameters", || {
             let parameters = Parameters::initial(&config.model, config.training.seed, device, Kind::Float);
-            let averages = parameters.copy();
-            Self::over(config, train_images as u64, device, parameters, averages)
+            Self::over(config, train_images as u64, device, parameters, Vec::new())
         })?
     }
 
+    /// A trainer over these parameters; averages that are not given yet are the parameters.
     fn over(
         config: Config,
         train_images: u64,
         device: Device,
         parameters: Parameters,
-        averages: Parameters,
+        mut averages: Vec<Parameters>,
     ) -> Result<Self, TrainError> {
         let Training { memory, precision, .. } = config.training;
         if memory == Memory::Reversible && precision == NetworkPrecision::Tf32 {
             return Err(TrainError::ReversibleTf32);
         }
         let plan = Plan::new(&config, train_images)?;
+        averages.resize_with(1 + config.training.further_averages.len(), || parameters.copy());
         parameters.require_grad();
         let glow = Glow::in_precision(&config.model, &parameters, config.training.precision);
         let sums = Sums::new(config.model.levels, device);
@@ -177,7 +179,7 @@ impl Trainer {
     pub fn glow(&self, weights: Weights) -> Result<Glow, TrainError> {
         let parameters = match weights {
             Weights::Raw => &self.parameters,
-            Weights::Averaged => &self.averages,
+            Weights::Averaged => &self.averages[0],
         };
         torch::attempt("preparing the model", || Glow::new(&self.config.model, parameters))
     }

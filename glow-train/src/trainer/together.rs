@@ -77,8 +77,7 @@ impl Trainer {
                 team.broadcast(&tensor, SHARING)?;
                 Ok(tensor_bytes(&tensor))
             })?;
-            let averages = parameters.copy();
-            Self::over(config, state.train_images, device, parameters, averages)
+            Self::over(config, state.train_images, device, parameters, Vec::new())
         })??;
         trainer.team = team.clone();
         trainer.step = state.step;
@@ -109,7 +108,9 @@ impl Trainer {
     /// A process fails or is lost.
     pub fn share_parameters(&mut self) -> Result<(), TrainError> {
         self.team.broadcast(&self.parameters.flat(), SHARING)?;
-        self.team.broadcast(&self.averages.flat(), SHARING)?;
+        for average in &self.averages {
+            self.team.broadcast(&average.flat(), SHARING)?;
+        }
         if self.team.size() > 1 {
             let [initialised] = self.team.any([self.actnorm_initialised], SHARING)?;
             self.actnorm_initialised = initialised;
@@ -139,17 +140,21 @@ impl Trainer {
         };
         let names: Vec<&str> =
             self.parameters.trained().map(|(parameter, _)| parameter.name.as_str()).collect();
-        let parameter = match names.get(first) {
-            Some(name) => name.to_string(),
-            None => format!("the average of {}", names[first - names.len()]),
+        let name = names[first % names.len()];
+        let further = || &self.config.training.further_averages[first / names.len() - 2];
+        let parameter = match first / names.len() {
+            0 => name.to_string(),
+            1 => format!("the average of {name}"),
+            _ => format!("the average over {} of {name}", further()),
         };
         let world_size = all.len();
         Err(DistributedError::Drift { ranks, world_size, parameter }.into())
     }
 
-    /// Of every weight, then of every average.
+    /// Of every weight, then of every average, one average after the other.
     fn digests(&self) -> Vec<u8> {
-        let tensors = [&self.parameters, &self.averages].into_iter().flat_map(Parameters::trained);
+        let all = std::iter::once(&self.parameters).chain(&self.averages);
+        let tensors = all.flat_map(Parameters::trained);
         tensors
             .flat_map(|(_, tensor)| {
                 let digest: [u8; 32] = Sha256::digest(tensor_bytes(&tensor)).into();
@@ -241,7 +246,7 @@ mod tests {
             };
             let mut told = vec![found(&trainer)];
             if team.rank() == 1 {
-                nudge(&trainer.averages, "level1.step00.actnorm.bias");
+                nudge(&trainer.averages[0], "level1.step00.actnorm.bias");
             }
             told.push(found(&trainer));
             if team.rank() == 2 {

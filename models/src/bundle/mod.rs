@@ -5,7 +5,7 @@ mod numerics;
 
 pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
-pub use numerics::{LargestActivation, Numerics};
+pub use numerics::{Int8Layout, LargestActivation, Numerics, Quantisation};
 
 use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ pub struct Provenance {
     pub checkpoint: String,
     /// Which of its weights.
     pub weights: Weights,
+    /// The name of the average, where it is a further one of the run; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<String>,
     /// Optimisation steps done.
     pub step: u64,
     /// Training images seen, repeats counted.
@@ -114,6 +117,10 @@ pub struct Manifest {
     pub batch: Option<usize>,
     /// Where the weights come from.
     pub provenance: Provenance,
+    /// How the coupling networks became 8-bit integers; `None` in other formats, and in bundles that are older than
+    /// this entry, whose layout is [`Int8Layout::Cpu`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<Quantisation>,
     /// What the number format costs; `None` in bundles that were not verified, or are older than this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numerics: Option<Numerics>,
@@ -197,6 +204,11 @@ pub enum BundleError {
 }
 
 impl Manifest {
+    /// The layout of an int8 bundle's networks; of no meaning in other formats.
+    pub fn int8_layout(&self) -> Int8Layout {
+        self.quantisation.as_ref().map(|made| made.layout).unwrap_or_default()
+    }
+
     /// A manifest of the present version; [`Bundle::seal`] fills in the files.
     pub fn new(architecture: Architecture, precision: Precision, opset: i64, provenance: Provenance) -> Self {
         Self {
@@ -208,6 +220,7 @@ impl Manifest {
             opset,
             batch: None,
             provenance,
+            quantisation: None,
             numerics: None,
             preprocessing: Preprocessing::default(),
             class_names: Vec::new(),

@@ -1,15 +1,54 @@
-//! What the number format of a bundle costs.
+//! The number format of a bundle: how 8-bit networks are laid out, and what a format costs.
 use serde::{Deserialize, Serialize};
+
+/// How the coupling networks of an int8 bundle are laid out, which decides what runs them in integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Int8Layout {
+    /// Unsigned activations with a zero point, 32-bit integer biases, answers in steps of 8 bits: what ONNX Runtime's
+    /// CPU provider and OpenVINO fuse into integer convolutions.
+    #[default]
+    Cpu,
+    /// Signed symmetric activations without a zero point, biases and answers in float, the ReLU a node of its own: what
+    /// TensorRT takes.
+    TensorRt,
+}
+
+impl Int8Layout {
+    /// Every layout.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::TensorRt];
+}
+
+impl std::fmt::Display for Int8Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::TensorRt => "tensorrt",
+        })
+    }
+}
+
+/// How an int8 bundle was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Quantisation {
+    /// The layout of its networks.
+    pub layout: Int8Layout,
+    /// The data set that the 8-bit steps were calibrated on: its kind and its folder's name.
+    pub calibration: String,
+    /// How many of its images, half as many samples of the model besides.
+    pub calibration_images: usize,
+    /// Steps of flow whose networks are in fp32 all the same, such as `level0.step05`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+}
 
 /// What the exporter measured of a bundle's number format, on images that took no part in calibrating it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Numerics {
-    /// The data set that the 8-bit steps were calibrated on: its kind and its folder's name. `None` in other formats.
-    pub calibration: Option<String>,
-    /// How many of its images, half as many samples of the model besides.
-    pub calibration_images: usize,
     /// Images measured on.
     pub images: usize,
     /// Whether those are real ones; else they are samples of the model.

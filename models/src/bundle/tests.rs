@@ -8,6 +8,7 @@ fn bundle(folder: &Path) -> Bundle {
         generator: "test".into(),
         checkpoint: "best.safetensors".into(),
         weights: Weights::Averaged,
+        average: None,
         step: 1,
         images_seen: 64,
         bits_per_dim: None,

@@ -93,6 +93,16 @@ fn there_may_be_several_averages() {
     for group in groups {
         assert_eq!(checkpoint.bytes(group, BIAS).unwrap()[0], mark(group));
     }
+    for (name, group) in [
+        ("raw", Group::Params),
+        ("averaged", Group::Averages),
+        ("10 epochs", Group::FurtherAverages(1)),
+        ("5%", Group::FurtherAverages(2)),
+    ] {
+        assert_eq!(checkpoint.weights(name).unwrap(), group, "{name}");
+    }
+    let unknown = checkpoint.weights("20 epochs");
+    assert!(matches!(unknown, Err(CheckpointError::NoWeights { known, .. }) if known.len() == 4));
     let unnamed = written(&tiny(), &[Group::Params, Group::FurtherAverages(1)]);
     assert!(matches!(Checkpoint::from_bytes(unnamed, path), Err(CheckpointError::Foreign { .. })));
     let missing = written(&meta, &Group::ALL);
