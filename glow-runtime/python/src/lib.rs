@@ -27,6 +27,7 @@ mod _glow {
 
     #[pymodule_init]
     fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("has_faces64", cfg!(feature = "faces64"))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -53,7 +53,7 @@ impl Model {
         check, onnxruntime, found))]
     fn new(
         py: Python<'_>,
-        path: PathBuf,
+        path: Option<PathBuf>,
         providers: Option<Vec<String>>,
         threads: Option<usize>,
         sessions: Option<usize>,
@@ -101,7 +101,12 @@ impl Model {
         if let Some(library) = onnxruntime.or(found) {
             builder = builder.onnxruntime(library);
         }
-        let glow = ManuallyDrop::new(py.detach(|| builder.load(path))?);
+        let glow = ManuallyDrop::new(py.detach(|| -> Result<Glow> {
+            match path {
+                Some(folder) => Ok(builder.load(folder)?),
+                None => faces64(builder),
+            }
+        })?);
         STARTED.store(true, Ordering::Relaxed);
         Ok(Self { glow, process: std::process::id() })
     }
@@ -331,6 +336,18 @@ impl Model {
     pub fn glow(&self) -> &Glow {
         &self.glow
     }
+}
+
+/// The model that comes with the package.
+#[cfg(feature = "faces64")]
+fn faces64(builder: glow_runtime::GlowBuilder) -> Result<Glow> {
+    Ok(builder.load_bytes(glow_faces64::bundle())?)
+}
+
+#[cfg(not(feature = "faces64"))]
+fn faces64(_: glow_runtime::GlowBuilder) -> Result<Glow> {
+    let built = "this package was built without the feature faces64, and has no model of its own";
+    Err(argument(format!("path is missing: {built}; name a bundle's folder")))
 }
 
 fn sampling(

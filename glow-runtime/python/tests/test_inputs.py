@@ -122,7 +122,6 @@ def test_arguments_out_of_range_are_named(model, noise):
         "is no provider": lambda: glow.Glow("x", providers="gpu"),
         "only = 'both'|only = \"both\"": lambda: glow.Glow("x", only="both"),
         "threads = 0": lambda: glow.Glow(model.folder, threads=0),
-        "path is missing": lambda: glow.Glow(),
     }
     for words, call in wrong.items():
         with pytest.raises(glow.ArgumentError, match=words):

@@ -147,6 +147,27 @@ def test_attributes(copy):
         attributes.fit("Bright", latents, has[:-1])
 
 
+def test_the_model_that_comes_with_the_package():
+    """Faces, which it finds likelier than noise, and whose attributes move as they are told to."""
+    from glow import _glow
+
+    if not _glow.has_faces64:
+        with pytest.raises(glow.ArgumentError, match="faces64"):
+            glow.Glow()
+        return
+    model = glow.Glow()
+    assert model.shape == (64, 64, 3) and model.folder is None and "faces64" in repr(model)
+    faces = model.sample(2, seed=1)
+    bits = model.bits_per_dim(np.concatenate([faces, np.random.default_rng(1).integers(0, 256, faces.shape, np.uint8)]))
+    assert bits[:2].max() < 2 < bits[2:].min()
+    attributes = model.attributes()
+    before, after = (
+        attributes.project(model.encode(images).latents)[:, attributes.names.index("Smiling")]
+        for images in (faces, model.edit(faces, {"Smiling": 1}))
+    )
+    assert (after - before > 0.5).all()
+
+
 def test_classes_go_by_number_and_name(conditional, copy):
     assert conditional.classes == 3
     images = conditional.sample(3, labels=[0, 1, 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, NoReturn, Optional
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ class FitStatistics(NamedTuple):
 
     method: str
     """mean-difference, ridge or logistic."""
-    penalty: Optional[float]
+    penalty: float | None
     """Of ridge and logistic."""
     orthogonalised: bool
     """Whether it was made orthogonal to those fitted before."""
@@ -27,7 +27,7 @@ class FitStatistics(NamedTuple):
     """Images with the attribute."""
     negatives: int
     """Images without it."""
-    held_out_accuracy: Optional[float]
+    held_out_accuracy: float | None
     """Share of right signs on images that were held out, the mean of both kinds; 0.5 is chance. None with fewer than
     five images of a kind."""
 
@@ -92,7 +92,7 @@ class Attributes:
         labels: npt.ArrayLike,
         *,
         method: str = "mean-difference",
-        penalty: Optional[float] = None,
+        penalty: float | None = None,
         orthogonalise: bool = False,
     ) -> FitStatistics:
         """Fits an attribute to latents [N, H*W*C] of ``Glow.encode`` and whether each image has it, bool [N], and adds

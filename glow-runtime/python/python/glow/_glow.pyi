@@ -1,6 +1,5 @@
 # The native module; what it takes is described in ../../src.
 from os import PathLike
-from typing import Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -8,43 +7,44 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-Labels = Optional[npt.NDArray[np.int64]]
+Labels = npt.NDArray[np.int64] | None
 Path = str | PathLike[str]
 
 __version__: str
+has_faces64: bool
 
 class Model:
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
-        providers: Optional[list[str]],
-        threads: Optional[int],
-        sessions: Optional[int],
-        max_batch: Optional[int],
-        memory_budget: Optional[int],
+        providers: list[str] | None,
+        threads: int | None,
+        sessions: int | None,
+        max_batch: int | None,
+        memory_budget: int | None,
         warm_up: list[int],
-        cache: Optional[Path],
-        only: Optional[str],
+        cache: Path | None,
+        only: str | None,
         verify: bool,
         check: bool,
-        onnxruntime: Optional[Path],
-        found: Optional[Path],
+        onnxruntime: Path | None,
+        found: Path | None,
     ) -> None: ...
     def manifest(self) -> str: ...
-    def folder(self) -> Optional[PathLike[str]]: ...
+    def folder(self) -> PathLike[str] | None: ...
     def providers(self) -> list[str]: ...
     def passed_over(self) -> list[tuple[str, str]]: ...
     def onnxruntime(self) -> tuple[PathLike[str], str]: ...
     def max_batch(self) -> int: ...
     def shape(self) -> tuple[int, int, int]: ...
     def sample(
-        self, n: int, temperature: float, truncation: Optional[float], seed: int, first: int, labels: Labels
+        self, n: int, temperature: float, truncation: float | None, seed: int, first: int, labels: Labels
     ) -> U8: ...
     def sample_latents(
-        self, n: int, temperature: float, truncation: Optional[float], seed: int, first: int
+        self, n: int, temperature: float, truncation: float | None, seed: int, first: int
     ) -> F32: ...
-    def encode(self, images: U8, seed: Optional[int], first: int, labels: Labels) -> tuple[F32, F32]: ...
+    def encode(self, images: U8, seed: int | None, first: int, labels: Labels) -> tuple[F32, F32]: ...
     def decode(self, latents: F32, labels: Labels) -> tuple[U8, F32]: ...
     def reconstruct(self, images: U8, labels: Labels) -> U8: ...
     def quantize(self, images: U8) -> U8: ...
@@ -63,7 +63,7 @@ class Model:
 class Attributes:
     def names(self) -> list[str]: ...
     def direction(self, name: str) -> F32: ...
-    def statistics(self, name: str) -> tuple[str, Optional[float], bool, int, int, Optional[float]]: ...
+    def statistics(self, name: str) -> tuple[str, float | None, bool, int, int, float | None]: ...
     def apply(self, latents: F32, strengths: list[tuple[str, float]]) -> F32: ...
     def project(self, latents: F32) -> F64: ...
     def fit(
@@ -72,7 +72,7 @@ class Attributes:
         latents: F32,
         labels: npt.NDArray[np.bool_],
         method: str,
-        penalty: Optional[float],
+        penalty: float | None,
         orthogonalise: bool,
     ) -> None: ...
     def remove(self, name: str) -> None: ...

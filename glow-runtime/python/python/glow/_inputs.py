@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,7 @@ def is_latents(given: Any) -> bool:
     return not (is_file(given) or is_pil(given)) and np.asarray(given).dtype.kind == "f"
 
 
-def labels(names: Sequence[str], given: Labels, n: int) -> Optional[npt.NDArray[np.int64]]:
+def labels(names: Sequence[str], given: Labels, n: int) -> npt.NDArray[np.int64] | None:
     """int64 [n]; None for none. One label stands for all images."""
     if given is None:
         return None
@@ -132,7 +132,7 @@ def labels(names: Sequence[str], given: Labels, n: int) -> Optional[npt.NDArray[
     return np.array([label(names, one) for one in given], np.int64)
 
 
-def label(names: Sequence[str], given: Union[int, str]) -> int:
+def label(names: Sequence[str], given: int | str) -> int:
     if isinstance(given, str):
         if given not in names:
             known = f"there are {', '.join(names)}" if names else "the model names none, give numbers"

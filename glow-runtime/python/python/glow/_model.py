@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ class Glow:
     """A frozen Glow: samples, encodes, decodes, edits and scores images.
 
     >>> import glow
-    >>> model = glow.Glow("photos.glow")  # doctest: +SKIP
+    >>> model = glow.Glow("photos.glow")  # or glow.Glow(), a model of faces  # doctest: +SKIP
     >>> images = model.sample(16, seed=1)  # doctest: +SKIP
 
     Images are uint8 [N, H, W, C]. Where a method takes images, it takes such an array in the model's size without a copy,
@@ -73,23 +73,24 @@ class Glow:
 
     def __init__(
         self,
-        path: Optional[str | os.PathLike[str]] = None,
+        path: str | os.PathLike[str] | None = None,
         *,
-        threads: Optional[int] = None,
-        providers: Optional[str | Sequence[str]] = None,
-        sessions: Optional[int] = None,
-        max_batch: Optional[int] = None,
-        memory_budget: Optional[int] = None,
+        threads: int | None = None,
+        providers: str | Sequence[str] | None = None,
+        sessions: int | None = None,
+        max_batch: int | None = None,
+        memory_budget: int | None = None,
         warm_up: Iterable[int] = (),
-        cache: Optional[str | os.PathLike[str]] = None,
-        only: Optional[str] = None,
+        cache: str | os.PathLike[str] | None = None,
+        only: str | None = None,
         verify: bool = True,
         check: bool = False,
-        onnxruntime: Optional[str | os.PathLike[str]] = None,
+        onnxruntime: str | os.PathLike[str] | None = None,
     ) -> None:
         """Loads the bundle in a folder.
 
-        path: the folder that ``glow-export`` wrote.
+        path: the folder that ``glow-export`` wrote. Default: faces64, a small model of faces at 64x64 pixels with ten
+            attributes that comes with the package. It was trained on CelebA, and is for non-commercial research only.
         threads: threads that work on one call. Default: the physical cores, over the sessions.
         providers: what executes the model, in order of preference: "auto", "cpu", "cuda:1", "tensorrt:0/fp16",
             "openvino:CPU/bf16". One that cannot be used is an error. Default: "cpu".
@@ -106,17 +107,15 @@ class Glow:
 
         Raises LibraryError, BundleError, ProviderError, ArgumentError, RunError.
         """
-        if path is None:
-            raise ArgumentError("path is missing: this build comes without a model of its own; name a bundle's folder")
         names = [providers] if isinstance(providers, str) else providers
 
-        def number(name: str, given: Optional[int]) -> Optional[int]:
+        def number(name: str, given: int | None) -> int | None:
             return None if given is None else _inputs.integer(name, given)
 
         found = None if onnxruntime is not None else _onnxruntime.library_folder()
         try:
             self._native = _glow.Model(
-                os.fspath(path),
+                None if path is None else os.fspath(path),
                 providers=None if names is None else [str(name) for name in names],
                 threads=number("threads", threads),
                 sessions=number("sessions", sessions),
@@ -168,8 +167,8 @@ class Glow:
         return list(self._manifest.get("class_names", []))
 
     @property
-    def folder(self) -> Optional[str]:
-        """The bundle's folder."""
+    def folder(self) -> str | None:
+        """The bundle's folder; None for the model that comes with the package."""
         folder = self._native.folder()
         return None if folder is None else os.fspath(folder)
 
@@ -205,7 +204,7 @@ class Glow:
         n: int = 1,
         *,
         temperature: float = 0.7,
-        truncation: Optional[float] = None,
+        truncation: float | None = None,
         seed: int = 0,
         first: int = 0,
         labels: Labels = None,
@@ -226,7 +225,7 @@ class Glow:
         n: int = 1,
         *,
         temperature: float = 0.7,
-        truncation: Optional[float] = None,
+        truncation: float | None = None,
         seed: int = 0,
         first: int = 0,
     ) -> F32:
@@ -237,7 +236,7 @@ class Glow:
 
     # There and back.
 
-    def encode(self, images: Images, *, seed: Optional[int] = None, first: int = 0, labels: Labels = None) -> Encoded:
+    def encode(self, images: Images, *, seed: int | None = None, first: int = 0, labels: Labels = None) -> Encoded:
         """Encodes images into latents, float32 [N, H*W*C], and ln p in nats, float32 [N].
 
         seed: draws the dequantization noise uniformly, as likelihoods need it. Default: its middle, which gives the same
@@ -347,7 +346,7 @@ class Glow:
         images: Images,
         strengths: Mapping[str, float],
         *,
-        attributes: Optional[Attributes] = None,
+        attributes: Attributes | None = None,
         labels: Labels = None,
     ) -> U8:
         """Changes attributes of images, such as ``{"Smiling": 1}``: uint8 [N, H, W, C]. Strength 1 goes as far as the mean
@@ -359,7 +358,7 @@ class Glow:
 
     def __repr__(self) -> str:
         height, width, channels = self.shape
-        return f"Glow({self.folder!r}, {height}x{width}x{channels}, {', '.join(self.providers)})"
+        return f"Glow({self.folder or 'faces64'!r}, {height}x{width}x{channels}, {', '.join(self.providers)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -367,7 +366,7 @@ class Glow:
             "process the bundle's path, and load it there"
         )
 
-    def _labels(self, labels: Labels, n: int) -> Optional[npt.NDArray[np.int64]]:
+    def _labels(self, labels: Labels, n: int) -> npt.NDArray[np.int64] | None:
         return None if labels is None else _inputs.labels(self.class_names, labels, n)
 
     def _latents(self, given: Any, labels: Labels, name: str) -> F32:
@@ -377,7 +376,7 @@ class Glow:
 
     def _scoring(
         self, images: Images, draws: int, seed: int, first: int, labels: Labels
-    ) -> tuple[U8, int, int, int, Optional[npt.NDArray[np.int64]]]:
+    ) -> tuple[U8, int, int, int, npt.NDArray[np.int64] | None]:
         array = _inputs.images(self._native, images)
         draws, seed, first = (
             _inputs.integer(name, given) for name, given in (("draws", draws), ("seed", seed), ("first", first))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import Optional
 
 HINT = "pip install 'onnxruntime>=1.21' (or 'onnxruntime-gpu>=1.21'), or set ORT_DYLIB_PATH to a libonnxruntime.so"
 
 
-def library_folder() -> Optional[Path]:
+def library_folder() -> Path | None:
     """The folder of the library in the package ``onnxruntime`` or ``onnxruntime-gpu``, which both install as
     ``onnxruntime``. None if ORT_DYLIB_PATH names one, or if neither package is there."""
     if os.environ.get("ORT_DYLIB_PATH"):
