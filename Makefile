@@ -155,18 +155,21 @@ programs: setup
 
 demo: programs ## pictures from the model that comes with the project; then two minutes of training it on other faces
 	mkdir -p out
-	rm -rf out/fine-tuned-run out/fine-tuned-bundle
+	rm -rf out/samples out/fine-tuned-run out/fine-tuned-bundle
 	$(release)/glow sample --count 64 --temperature 0.7 --seed 1 --out out/samples.png
 	$(release)/glow edit tests/photographs/astronaut.jpg --face 94,63,92,110 --each --steps 7 --out out/edits.png
 	$(release)/glow edit $(pairs) --face $(face) --attribute Smiling=1.5 --steps 7 --out out/smiles.png
-	$(release)/glow interpolate $(pairs) --crop "$(square)" --steps 8 --out out/interpolation.png
+	$(release)/glow sample --count 8 --temperature 0.6 --seed 2 --out out/samples
+	$(release)/glow interpolate out/samples/*.png --crop "" --steps 8 --out out/interpolation.png
 	$(release)/glow reconstruct $(photos) --crop "$(square)" --limit 100 --show 16 --out out/reconstruction.png
 	$(release)/glow-train --init-from models/faces64 --data images:$(photos) --gray-as-rgb true --crop "$(square)" \
-	  --lr 0.0003 --batch-size 16 --warmup "20 steps" --polyak "4 epochs" --flip true $(bf16) --train-for "5000 steps" \
+	  --lr 0.0005 --batch-size 16 --warmup "20 steps" --polyak "4 epochs" --flip true $(bf16) --train-for "5000 steps" \
 	  --time-limit "2 min" --log-every "20 steps" --validate-every "60 steps" --sample-every none --out out/fine-tuned-run
 	$(release)/glow-export out/fine-tuned-run --out out/fine-tuned-bundle
 	$(release)/glow sample out/fine-tuned-bundle --count 64 --temperature 0.7 --seed 1 --out out/fine-tuned.png
-	@echo 'The pictures are in out/: samples.png, edits.png, smiles.png, interpolation.png, reconstruction.png; and fine-tuned.png'
+	$(release)/glow interpolate out/fine-tuned-bundle $(pairs) --steps 8 --out out/fine-tuned-interpolation.png
+	@echo 'The pictures are in out/: samples.png, edits.png, smiles.png, interpolation.png, reconstruction.png; and of the'
+	@echo 'model trained on: fine-tuned.png, fine-tuned-interpolation.png'
 
 demo-scratch: programs ## train a small Glow on photographs of faces from nothing, freeze it, sample from it
 	rm -rf out/demo-run out/demo-bundle

@@ -104,6 +104,15 @@ def history(metrics):
         writer.writerows(rows)
 
 
+def pictures():
+    """The pictures of the project's README."""
+    photograph = HERE.parent.parent / "tests/photographs/astronaut.jpg"
+    program("glow", "sample", HERE, "--count", 40, "--columns", 10, "--seed", 1, "--scale", 1,
+            "--out", HERE / "samples.png")
+    program("glow", "edit", HERE, photograph, "--face", "94,63,92,110", "--each", "--steps", 7, "--columns", 14,
+            "--scale", 1, "--out", HERE / "edits.png")
+
+
 def write_figures(text):
     """Puts the figures into the card, between the marks."""
     card = HERE / "README.md"
@@ -143,6 +152,8 @@ def main(checkpoint, celeba, metrics=None):
             shutil.copy(bundle / name, HERE / name)
     if metrics:
         history(metrics)
+
+    pictures()
 
     total = sum((HERE / name).stat().st_size for name in FILES)
     epochs = meta["images_seen"] / meta["train_images"]

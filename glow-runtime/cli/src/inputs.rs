@@ -3,13 +3,15 @@ use crate::class::Class;
 use crate::failure::{Misuse, chain};
 use crate::model::{self, Model};
 use crate::outputs::say;
+use crate::photograph::{FaceBox, Window};
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use glow_data::{DataKind, DataSpec, Dataset, ImageShape, OpenOptions, Opened, folder};
 use glow_models::{Crop, Data, Manifest};
-use glow_runtime::images::{self, Fit};
+use glow_runtime::images::{self, Fit, Fitted};
 use glow_runtime::{EncodeOptions, Glow, Latents};
+use image::DynamicImage;
 use ndarray::{Array3, Array4, Axis, stack};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +33,16 @@ pub struct ImageInput {
 }
 
 /// Which part of each image is used.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Part {
     /// Part of each image that is used, LEFT,TOP,WIDTH,HEIGHT in percent of its width and height; "" for all of it, as
     /// of the model's own samples [default: as in the model's training]
     #[arg(long, value_name = "PERCENT")]
     crop: Option<Crop>,
+    /// Where the face is in each photograph: a box in pixels, from the hairline to the chin and from ear to ear;
+    /// around it the square is taken in which the face lies as in the images of faces64
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", conflicts_with = "crop", allow_negative_numbers = true)]
+    face: Option<FaceBox>,
 }
 
 impl Part {
@@ -46,7 +52,36 @@ impl Part {
         fit.preprocessing.crop = self.crop.unwrap_or(fit.preprocessing.crop);
         fit
     }
+
+    /// The window of a photograph that the model takes.
+    pub fn window(&self, photograph: &DynamicImage, manifest: &Manifest) -> Result<Window> {
+        let size = [photograph.width(), photograph.height()];
+        match self.face {
+            Some(face) => Window::around(face, size, &manifest.architecture),
+            None => Ok(Window::of(self.fit(manifest), size)),
+        }
+    }
+
+    /// An image file, as the model takes it.
+    pub fn read(&self, path: &Path, manifest: &Manifest) -> Result<Fitted> {
+        if self.face.is_none() {
+            return Ok(images::read_fitted(path, self.fit(manifest))?);
+        }
+        let photograph = images::open(path)?;
+        let window = self.window(&photograph, manifest)?;
+        window.cut(&photograph, manifest.into()).with_context(|| path.display().to_string())
+    }
+
+    fn check_data_set(&self) -> Result<()> {
+        match self.face {
+            Some(_) => Err(Misuse("--face is for image files, not for data sets".into()).into()),
+            None => Ok(()),
+        }
+    }
 }
+
+/// The part that the bundle names.
+static AS_TRAINED: Part = Part { crop: None, face: None };
 
 /// Images read together.
 pub struct Batch {
@@ -186,7 +221,7 @@ struct Read {
 pub struct ImageReader<'a> {
     class: &'a Class,
     manifest: &'a Manifest,
-    fit: Fit,
+    part: &'a Part,
     images: std::iter::Enumerate<std::vec::IntoIter<Place>>,
     /// Data sets, for their accounts of images that were skipped.
     opened: Vec<Opened>,
@@ -204,10 +239,9 @@ impl<'a> ImageReader<'a> {
         arguments: &[PathBuf],
         limit: usize,
         class: &'a Class,
-        part: &Part,
+        part: &'a Part,
         manifest: &'a Manifest,
     ) -> Result<Self> {
-        let fit = part.fit(manifest);
         let (mut images, mut opened) = (Vec::new(), Vec::new());
         for argument in arguments {
             let Some(spec) = data_set(argument) else {
@@ -215,18 +249,19 @@ impl<'a> ImageReader<'a> {
                 images.extend(files.map(|(path, named)| Place::File { path, named }));
                 continue;
             };
-            let (source, whole) = Source::open(&spec, class, fit, manifest)?;
+            part.check_data_set()?;
+            let (source, whole) = Source::open(&spec, class, part.fit(manifest), manifest)?;
             let data = Arc::new(source);
             images.extend((0..data.images.len()).map(|index| Place::Example { data: data.clone(), index }));
             opened.push(whole);
         }
-        Ok(Self::of(images, opened, limit, class, (fit, manifest)))
+        Ok(Self::of(images, opened, limit, class, (part, manifest)))
     }
 
     /// Reads `limit` of the files at most, leaving those out that cannot be read.
     pub fn new(files: Vec<(PathBuf, bool)>, limit: usize, class: &'a Class, manifest: &'a Manifest) -> Self {
         let images = files.into_iter().map(|(path, named)| Place::File { path, named }).collect();
-        Self::of(images, Vec::new(), limit, class, (manifest.into(), manifest))
+        Self::of(images, Vec::new(), limit, class, (&AS_TRAINED, manifest))
     }
 
     fn of(
@@ -234,11 +269,11 @@ impl<'a> ImageReader<'a> {
         opened: Vec<Opened>,
         limit: usize,
         class: &'a Class,
-        (fit, manifest): (Fit, &'a Manifest),
+        (part, manifest): (&'a Part, &'a Manifest),
     ) -> Self {
         let (total, left) = (images.len().min(limit), limit);
         let images = images.into_iter().enumerate();
-        Self { class, manifest, fit, images, opened, left, total, read: 0, skipped: 0, gray: 0 }
+        Self { class, manifest, part, images, opened, left, total, read: 0, skipped: 0, gray: 0 }
     }
 
     /// The most images that there can be.
@@ -250,7 +285,7 @@ impl<'a> ImageReader<'a> {
     pub fn next(&mut self, most: usize) -> Result<Option<Batch>> {
         let (mut paths, mut places) = (Vec::new(), Vec::new());
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        let shape = self.fit.shape;
+        let shape = Fit::from(self.manifest).shape;
         let dim = (shape.height, shape.width, shape.channels);
         while pixels.len() < most.min(self.left) {
             let Some((place, image)) = self.images.next() else { break };
@@ -284,15 +319,15 @@ impl<'a> ImageReader<'a> {
                 }));
             }
         };
-        match images::read_fitted(&path, self.fit) {
+        match self.part.read(&path, self.manifest) {
             Ok(image) => {
                 self.gray += usize::from(image.was_gray);
                 Ok(Some(Read { path, pixels: image.pixels, label: None }))
             }
-            Err(error) if named => Err(error.into()),
+            Err(error) if named => Err(error),
             Err(error) => {
                 self.skipped += 1;
-                say(&format!("skipped: {}", chain(&error.into())));
+                say(&format!("skipped: {}", chain(&error)));
                 Ok(None)
             }
         }

@@ -1,11 +1,11 @@
 //! A face somewhere in a photograph: the window around it that the model takes, and putting a change back.
 use crate::failure::Misuse;
 use anyhow::Result;
+use glow_data::{Fit, Fitted, Misfit, fit_decoded};
 use glow_runtime::Architecture;
-use glow_runtime::images::{self, Fit};
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageBuffer, Rgb, RgbImage, RgbaImage};
-use ndarray::{Array4, ArrayView3};
+use ndarray::ArrayView3;
 use std::str::FromStr;
 
 /// Where a face is in a photograph, in pixels from its upper left corner: from the hairline to the chin, and from
@@ -88,11 +88,12 @@ impl Window {
         Self { left, top, width: w, height: h }
     }
 
-    /// Its pixels, as the model takes them [1, H, W, C]. Beyond the photograph its border goes on.
+    /// Its pixels, as the model takes them. Beyond the photograph its border goes on.
     ///
     /// # Errors
     /// It is smaller than the model's images.
-    pub fn cut(&self, photograph: &DynamicImage, fit: Fit) -> Result<Array4<u8>> {
+    pub fn cut(&self, photograph: &DynamicImage, fit: Fit) -> Result<Fitted, Misfit> {
+        let is_gray = !photograph.color().has_color();
         let photograph = photograph.to_rgba8();
         let part = RgbaImage::from_fn(self.width, self.height, |x, y| {
             let within = |place: i64, side: u32| place.clamp(0, i64::from(side) - 1) as u32;
@@ -101,7 +102,8 @@ impl Window {
         });
         let mut whole = fit;
         whole.preprocessing.crop = glow_models::Crop::WHOLE;
-        Ok(images::to_array([part], whole)?)
+        let fitted = fit_decoded(part.into(), whole, 0)?;
+        Ok(Fitted { was_gray: is_gray && fit.shape.channels == 3, ..fitted })
     }
 
     /// The photograph with the change from `before` to `after` in this window: their difference, enlarged, and
@@ -145,7 +147,7 @@ fn fade(place: u32, side: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glow_runtime::images::ImageShape;
+    use glow_data::ImageShape;
     use ndarray::Array3;
 
     fn square(side: usize) -> Architecture {
@@ -174,7 +176,7 @@ mod tests {
         }));
         let window = Window::of(fit, [50, 40]);
         assert_eq!(window, Window { left: 13, top: 8, width: 24, height: 24 });
-        let expected = images::to_array([photograph.clone()], fit).unwrap();
+        let expected = fit_decoded(photograph.clone(), fit, 0).unwrap();
         assert_eq!(window.cut(&photograph, fit).unwrap(), expected);
     }
 
@@ -184,7 +186,7 @@ mod tests {
         let photograph = DynamicImage::from(RgbImage::from_fn(6, 6, |x, y| Rgb([x as u8, y as u8, 9])));
         let corner = Window { left: -2, top: 4, width: 4, height: 4 };
         let cut = corner.cut(&photograph, fit).unwrap();
-        let at = |y: usize, x: usize| [cut[[0, y, x, 0]], cut[[0, y, x, 1]]];
+        let at = |y: usize, x: usize| [cut.pixels[3 * (4 * y + x)], cut.pixels[3 * (4 * y + x) + 1]];
         assert_eq!([at(0, 0), at(0, 3), at(3, 3)], [[0, 4], [1, 4], [1, 5]]);
         let (before, after) = (Array3::zeros((4, 4, 3)), Array3::from_elem((4, 4, 3), 200));
         let changed = corner.change(&photograph, before.view(), after.view());

@@ -6,8 +6,8 @@ use crate::metrics::{JobResult, Metrics};
 use crate::problem::Problem;
 use crate::{Event, ServeError, ServeOptions};
 use glow_runtime::{
-    Architecture, Attributes, Error, Glow, GlowBuilder, Job, Latents, Manifest, ReferenceScores, Scheduler,
-    SchedulerOptions,
+    Architecture, Attributes, Error, Glow, GlowBuilder, GraphKind, Job, Latents, Manifest, ReferenceScores,
+    Scheduler, SchedulerOptions,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -223,10 +223,10 @@ impl Loaded {
         result.map_err(|error| self.problem(error))
     }
 
-    /// Refuses a request before any work is done for it, if a queue is full.
+    /// Refuses a request for a picture before any work is done for it, if the decoder's queue is full.
     pub fn check_room(&self) -> Result<(), Problem> {
-        for (_, counters) in self.scheduler.counters() {
-            if counters.waiting >= self.queue {
+        for (graph, counters) in self.scheduler.counters() {
+            if graph == GraphKind::Decoder && counters.waiting >= self.queue {
                 self.metrics.job(&self.name, JobResult::Overloaded);
                 return Err(self.problem(Error::Overloaded { waiting: counters.waiting, limit: self.queue }));
             }

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -23,6 +23,8 @@ use tokio_io_timeout::TimeoutStream;
 const MAX_HEAD: usize = 64 << 10;
 /// How long to wait for a connection that the system accepted already, at the end.
 const LAST: Duration = Duration::from_millis(20);
+/// How long such connections are taken at the most.
+const MOST: Duration = Duration::from_secs(1);
 /// The pause after the system refused a connection, as when file descriptors run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,8 +94,13 @@ impl Server {
         app.options.tell(&Event::Stopping);
         // Answers say meanwhile that their connection ends, and balancers learn that the server is not ready.
         connections.accept_until(&listener, tokio::time::sleep(app.options.stop_delay)).await;
+        let end = Instant::now() + MOST;
         while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST, listener.accept()).await {
             connections.serve(stream, None);
+            // Clients that never cease to come must not keep the server alive.
+            if Instant::now() > end {
+                break;
+            }
         }
         drop(listener);
         let finished = tokio::time::timeout(app.options.stop_timeout, connections.graceful.shutdown()).await;

@@ -2,10 +2,9 @@
 use crate::failure::Misuse;
 use crate::inputs::ImageInput;
 use crate::outputs::ImageOutput;
-use crate::photograph::{FaceBox, Window};
 use crate::progress::Progress;
 use crate::runtime::Runtime;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use glow_runtime::{Attributes, EncodeOptions, Glow, Latents, images};
 use ndarray::{Array4, Axis};
@@ -36,10 +35,6 @@ pub struct Arguments {
     /// Draw a row for each attribute by itself [default: for all that there are, with strength 1.5, in 5 steps]
     #[arg(long)]
     each: bool,
-    /// Where the face is in the photograph: a box in pixels, from the hairline to the chin and from ear to ear;
-    /// around it the square is taken in which the face lies as in the images of faces64
-    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", conflicts_with = "crop", allow_negative_numbers = true)]
-    face: Option<FaceBox>,
     /// Write the whole photograph, with the change put into it, instead of the model's small image
     #[arg(long, conflicts_with_all = ["steps", "each", "columns", "scale"])]
     paste: bool,
@@ -59,7 +54,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     arguments.output.check(&arguments.input.paths()?)?;
     let glow = arguments.input.model()?.load(runtime.builder())?;
     let edit = Edit::new(&glow, arguments)?;
-    if arguments.face.is_some() || arguments.paste { edit.photographs() } else { edit.images() }
+    if arguments.paste { edit.photographs() } else { edit.images() }
 }
 
 /// What is done to an image: for each of its results, how far to go along which attributes.
@@ -135,30 +130,24 @@ impl<'a> Edit<'a> {
         writer.finish()
     }
 
-    /// Photographs in which a face is named, or into which the change is put.
+    /// Photographs, each with the change put into it.
     fn photographs(&self) -> Result<()> {
         let Self { glow, arguments, .. } = self;
         let paths = arguments.input.paths()?;
-        if arguments.paste && paths.len() > 1 && arguments.output.is_file() {
+        if paths.len() > 1 && arguments.output.is_file() {
             return Err(Misuse("--paste writes a picture for each: give --out a folder".into()).into());
         }
-        let fit = arguments.input.part.fit(glow.manifest());
         let labels = arguments.input.class.labels(glow.manifest(), 1)?;
         let label = labels.as_ref().map(|labels| labels[0]);
-        let mut writer = arguments.output.begin("edited", self.columns)?;
+        let a = glow.architecture();
+        let mut writer = arguments.output.begin("edited", None)?;
         for path in &paths {
             let photograph = images::open(path)?;
-            let size = [photograph.width(), photograph.height()];
-            let window = match arguments.face {
-                Some(face) => Window::around(face, size, glow.architecture())?,
-                None => Window::of(fit, size),
-            };
-            let options = EncodeOptions::new().labels(labels.clone());
-            let latents = glow.encode(&window.cut(&photograph, fit)?, &options)?.latents;
-            if !arguments.paste {
-                writer.add_of(Some(path), self.moved(&latents, &self.moves, label)?)?;
-                continue;
-            }
+            let window = arguments.input.part.window(&photograph, glow.manifest())?;
+            let cut = window.cut(&photograph, glow.manifest().into());
+            let cut = cut.with_context(|| path.display().to_string())?;
+            let pixels = Array4::from_shape_vec((1, a.height, a.width, a.channels), cut.pixels)?;
+            let latents = glow.encode(&pixels, &EncodeOptions::new().labels(labels.clone()))?.latents;
             // Beside what comes back unchanged, so that only the change counts.
             let pair = self.moved(&latents, &vec![Vec::new(), self.moves[0].clone()], label)?;
             let [before, after] = [0, 1].map(|place| pair.index_axis(Axis(0), place));

@@ -8,8 +8,8 @@ use crate::progress::Progress;
 use crate::runtime::Runtime;
 use anyhow::Result;
 use clap::Args;
-use glow_runtime::{EncodeOptions, Interpolation, images};
-use ndarray::{Array4, Axis, concatenate, stack};
+use glow_runtime::{EncodeOptions, Interpolation};
+use ndarray::{Array4, Axis, concatenate};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -48,12 +48,13 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let steps = arguments.steps as usize;
     arguments.sheet.check(&arguments.out, files)?;
     let glow = Model::choose(bundle)?.load(runtime.builder())?;
-    let fit = arguments.part.fit(glow.manifest());
     let mut progress = Progress::new("decoded", pairs.len() * steps);
     let mut rows: Vec<Array4<u8>> = Vec::new();
     for pair in pairs {
-        let ends = [images::read(&pair[0], fit)?, images::read(&pair[1], fit)?];
-        let ends = stack(Axis(0), &[ends[0].view(), ends[1].view()])?;
+        let mut pixels = arguments.part.read(&pair[0], glow.manifest())?.pixels;
+        pixels.extend(arguments.part.read(&pair[1], glow.manifest())?.pixels);
+        let a = glow.architecture();
+        let ends = Array4::from_shape_vec((2, a.height, a.width, a.channels), pixels)?;
         let options = EncodeOptions::new().labels(arguments.class.labels(glow.manifest(), 2)?);
         let latents = glow.encode(&ends, &options)?.latents;
         let (a, b) = (latents.slice(0..1)?, latents.slice(1..2)?);

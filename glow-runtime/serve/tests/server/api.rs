@@ -93,6 +93,7 @@ fn problems_have_a_status_and_a_kind() {
         ("GET", "/v1/models", vec![("Host", "evil.example")], vec![], 421, "host"),
         ("GET", "/v1/models", vec![("Host", "localhost.evil.example:80")], vec![], 421, "host"),
         ("POST", "/v1/render", vec![JSON, ("Origin", "https://evil.example")], recipe(""), 403, "origin"),
+        ("GET", "/v1/sample", vec![("Sec-Fetch-Site", "cross-site")], vec![], 403, "origin"),
         ("POST", "/v1/render", vec![JSON, ("Origin", "null")], recipe(""), 403, "origin"),
         ("POST", "/v1/render", vec![JSON, ("Sec-Fetch-Site", "cross-site")], recipe(""), 403, "origin"),
     ];

@@ -7,6 +7,7 @@ use glow_serve::ServeOptions;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use ndarray::Array4;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::io::Cursor;
 
 const RAW: (&str, &str) = ("Accept", "application/octet-stream");
@@ -51,6 +52,12 @@ fn draws_are_those_of_the_library() {
     let answer = server.get(&format!("/v1/sample?{query}&format=raw"));
     assert_eq!(answer.body, bytes(&expected));
     assert_eq!(answer.header("glow-shape"), Some("5,8,8,3"));
+
+    // The hash that is asserted in every language.
+    let golden = include_str!("../../../../models/tests/samples.sha256");
+    let hash = Sha256::digest(server.get("/v1/sample?count=6&seed=1&format=raw").body);
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(golden.split(' ').next(), Some(hash.as_str()));
 
     // One sheet, and single files.
     let sheet = server.get(&format!("/v1/sample?{query}"));
