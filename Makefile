@@ -88,7 +88,7 @@ tools:
 # --- Quality --------------------------------------------------------------------------------------
 # The crates that need no native library.
 quick: ## the tests of models and glow-data: no native library
-	$(CARGO) test -p glow-models -p glow-data --all-features $(LOCKED)
+	$(CARGO) test --profile quick -p glow-models -p glow-data --all-features $(LOCKED)
 
 check: lint test ## everything that CI asks: lint, then test
 
