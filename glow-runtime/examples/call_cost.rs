@@ -18,13 +18,16 @@ fn cost(call: &mut dyn FnMut()) -> (f64, f64) {
     (times[times.len() / 2], times[times.len() / 10])
 }
 
+/// What is timed.
+type Call<'a> = Box<dyn FnMut() + 'a>;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bundle = std::env::args().nth(1).ok_or("call_cost BUNDLE")?;
     let glow = Glow::builder().threads(1).sessions(8).load(bundle)?;
     let options = SampleOptions::new();
     let images = glow.sample(1, &options)?;
     let latents = glow.sample_latents(1, &options)?;
-    let mut calls: [(&str, Box<dyn FnMut() + '_>); 4] = [
+    let mut calls: [(&str, Call<'_>); 4] = [
         ("sample(0)", Box::new(|| drop(glow.sample(0, &options)))),
         ("sample(1)", Box::new(|| drop(glow.sample(1, &options)))),
         ("encode(1)", Box::new(|| drop(glow.encode(&images, &EncodeOptions::default())))),
