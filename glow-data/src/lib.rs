@@ -13,6 +13,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | `spec`, `open` | `KIND:PATH`, and opening what it names |
+//! | `opening` | what a kind is given to open a folder, and what it gives back |
 //! | `dataset` | the trait [`Dataset`] and its two parts, [`Splits`] |
 //! | `kinds` | a file for each kind of data set |
 //! | `containers` | the file formats that kinds are stored in: idx, LMDB, npz, pickle, TFRecord |
@@ -74,6 +75,8 @@ pub mod notice;
 #[cfg(feature = "datasets")]
 mod open;
 #[cfg(feature = "datasets")]
+mod opening;
+#[cfg(feature = "datasets")]
 mod order;
 #[cfg(feature = "datasets")]
 mod skipped;
@@ -98,7 +101,8 @@ pub use {
     dataset::{Dataset, Example, Splits},
     kinds::celeba_lists::{CelebaAttributes, images_folder as celeba_images_folder},
     loader::{Batch, Loader, LoaderOptions, Part},
-    open::{OpenOptions, Opened, open, open_all},
+    open::{Opened, open, open_all},
+    opening::OpenOptions,
     skipped::{SkippedImage, SkippedReport},
     spec::{DataKind, DataSpec},
 };

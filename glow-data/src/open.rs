@@ -6,25 +6,10 @@ use glow_models::Data;
 
 use crate::fit::Fit;
 use crate::kinds::{celeba, cifar10, imagenet, images, lsun, mnist, openai};
-use crate::source::{self, Source};
+use crate::opening::{OpenOptions, Opening, Parts};
+use crate::source;
 use crate::split::{Concatenated, Relabelled};
-use crate::{DataError, DataKind, DataSpec, Dataset, ImageShape, SkippedReport, Splits, folder, notice};
-
-/// How a data set is opened.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct OpenOptions {
-    /// The hyperparameters that concern data. Those of the loader have no effect here, nor has
-    /// [`Data::data`], as the data set is named beside the options.
-    pub data: Data,
-    /// Decides, together with the images' names alone, which of them are set aside for validation: where
-    /// images are added to a folder, nearly all others stay in their part. Default 0.
-    pub seed: u64,
-    /// Classes of the model; 0 for a model that takes no labels. Default 0.
-    pub classes: usize,
-    /// The names of the model's classes in the order of their labels: an image's label is the place of its
-    /// class's name. Empty if they are not known yet; then the training images give them. Default empty.
-    pub class_names: Vec<String>,
-}
+use crate::{DataError, DataKind, DataSpec, Dataset, ImageShape, SkippedReport, Splits, folder};
 
 /// All images of a data set.
 #[derive(Clone)]
@@ -68,12 +53,12 @@ pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result
             ),
         });
     }
-    let opening = Opening::new(spec, shape, options)?;
-    let Parts { train, test } = opening.parts(spec)?;
+    let opening = opening(spec, shape, options)?;
+    let Parts { train, test } = parts(spec, &opening)?;
     let validation = match options.data.validation.as_str() {
         "" => test,
         text => {
-            let Parts { train, test } = opening.parts(&DataSpec::from_argument(text)?)?;
+            let Parts { train, test } = parts(&DataSpec::from_argument(text)?, &opening)?;
             Some(test.unwrap_or(train))
         }
     };
@@ -95,78 +80,47 @@ pub fn open(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result
 /// # Errors
 /// As for [`open`].
 pub fn open_all(spec: &DataSpec, shape: ImageShape, options: &OpenOptions) -> Result<Opened, DataError> {
-    let opening = Opening::new(spec, shape, options)?;
-    let Parts { train, test } = opening.parts(spec)?;
-    let mut parts = Vec::new();
+    let opening = opening(spec, shape, options)?;
+    let Parts { train, test } = parts(spec, &opening)?;
+    let mut datasets = Vec::new();
     for part in [Some(train), test].into_iter().flatten() {
         let dataset = source::whole(part, &opening)?;
-        parts.push(match options.classes {
+        datasets.push(match options.classes {
             0 => dataset,
             _ => by_name(spec, dataset, &options.class_names)?,
         });
     }
-    Ok(Opened { dataset: Concatenated::of(parts), skipped: opening.skipped })
+    Ok(Opened { dataset: Concatenated::of(datasets), skipped: opening.skipped })
 }
 
-/// What kinds need to know to open a folder.
-pub(crate) struct Opening<'a> {
-    pub fit: Fit,
-    pub options: &'a OpenOptions,
-    pub skipped: Arc<SkippedReport>,
+/// What the kind of `spec` needs to know.
+fn opening<'a>(
+    spec: &DataSpec,
+    shape: ImageShape,
+    options: &'a OpenOptions,
+) -> Result<Opening<'a>, DataError> {
+    shape.check()?;
+    check_options(spec.kind, shape, &options.data)?;
+    let fit =
+        Fit { shape, preprocessing: options.data.preprocessing(), random_crop: options.data.random_crop };
+    Ok(Opening { fit, options, skipped: Arc::default() })
 }
 
-/// What a kind finds in its folder.
-pub(crate) struct Parts {
-    /// The images to train on; all of them where there is no test set.
-    pub train: Part,
-    /// The data set's own images to validate on.
-    pub test: Option<Part>,
-}
-
-/// Images that are opened but not yet divided.
-pub(crate) enum Part {
-    /// Images that are decoded one by one, of which single ones may be unusable.
-    Source(Arc<dyn Source>),
-    /// Images that can be had at once.
-    Dataset {
-        dataset: Arc<dyn Dataset>,
-        /// Whether they are gray by their kind.
-        gray: bool,
-    },
-}
-
-impl<'a> Opening<'a> {
-    fn new(spec: &DataSpec, shape: ImageShape, options: &'a OpenOptions) -> Result<Self, DataError> {
-        shape.check()?;
-        check_options(spec.kind, shape, &options.data)?;
-        let fit =
-            Fit { shape, preprocessing: options.data.preprocessing(), random_crop: options.data.random_crop };
-        Ok(Self { fit, options, skipped: Arc::default() })
+/// What the kind of `spec` finds in its folder.
+fn parts(spec: &DataSpec, opening: &Opening<'_>) -> Result<Parts, DataError> {
+    let path = &spec.path;
+    // lsun: may name a category in its folder.
+    if spec.kind != DataKind::Lsun {
+        folder::check(path)?;
     }
-
-    fn parts(&self, spec: &DataSpec) -> Result<Parts, DataError> {
-        let path = &spec.path;
-        // lsun: may name a category in its folder.
-        if spec.kind != DataKind::Lsun {
-            folder::check(path)?;
-        }
-        match spec.kind {
-            DataKind::Images => images::open(path, self),
-            DataKind::Celeba => celeba::open(path, self),
-            DataKind::Cifar10 => cifar10::open(path, self),
-            DataKind::Imagenet => imagenet::open(path, self),
-            DataKind::Lsun => lsun::open(path, self),
-            DataKind::Mnist => mnist::open(path, self),
-            DataKind::Tfrecord => openai::open(path, self),
-        }
-    }
-
-    /// Tells the user what a data set leaves out; nothing if that is nothing.
-    pub fn note(&self, text: &dyn fmt::Display) {
-        let text = text.to_string();
-        if !text.is_empty() {
-            notice::note(format_args!("note: {text}"));
-        }
+    match spec.kind {
+        DataKind::Images => images::open(path, opening),
+        DataKind::Celeba => celeba::open(path, opening),
+        DataKind::Cifar10 => cifar10::open(path, opening),
+        DataKind::Imagenet => imagenet::open(path, opening),
+        DataKind::Lsun => lsun::open(path, opening),
+        DataKind::Mnist => mnist::open(path, opening),
+        DataKind::Tfrecord => openai::open(path, opening),
     }
 }
 

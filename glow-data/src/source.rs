@@ -2,38 +2,20 @@
 //! not fit.
 
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fit::{Fit, Fitted};
+use crate::fit::Fitted;
 use crate::memory::Memory;
-use crate::open::{Opening, Part};
+use crate::opening::{Opening, Part, Source};
 use crate::split;
 use crate::{DataError, DataSpec, Dataset, Example, ImageError, ImageShape, SkippedReport, Splits, notice};
 
 /// Images that are looked at to tell whether a data set is gray.
 const PROBES: usize = 16;
-
-/// Images in some kind of files, in an order.
-pub(crate) trait Source: Send + Sync {
-    fn len(&self) -> usize;
-
-    /// The data set's folder.
-    fn root(&self) -> &Path;
-
-    /// What to call image `index`, below the folder.
-    fn name(&self, index: usize) -> String;
-
-    fn classes(&self) -> &[String];
-
-    fn fit(&self) -> Fit;
-
-    /// Image `index`, fitted, and its label; `chance` is as for [`Dataset::load`].
-    fn load(&self, index: usize, chance: u64) -> Result<(Fitted, u32), ImageError>;
-}
 
 /// A data set in two parts: those given, or one of them divided.
 pub(crate) fn split(

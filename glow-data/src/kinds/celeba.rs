@@ -6,7 +6,7 @@ use super::celeba_lists::{CelebaAttributes, images_folder, partition};
 use super::images;
 use crate::DataError;
 use crate::folder::{self, Listing};
-use crate::open::{Opening, Part, Parts};
+use crate::opening::{Opening, Part, Parts};
 
 /// Opens the images; where an attribute is named in the options, it makes two classes. With
 /// `list_eval_partition.txt` (or `.csv`) beside them, its training and validation images are those, and its

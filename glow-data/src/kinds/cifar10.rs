@@ -9,7 +9,7 @@ use crate::DataError;
 use crate::containers::pickle::Pickle;
 use crate::fit::Fit;
 use crate::memory::Memory;
-use crate::open::{Opening, Part, Parts};
+use crate::opening::{Opening, Part, Parts};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::containers::npz::{ByteRows, Npz};
 use crate::fit::Fit;
-use crate::open::{Opening, Part, Parts};
+use crate::opening::{Opening, Part, Parts};
 use crate::{DataError, Dataset, Example, ImageShape};
 
 /// Labels in the files are 1 to 1000.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::decode::read_image;
 use crate::fit::{Fit, Fitted};
 use crate::folder::{self, Listing};
-use crate::open::{Opening, Part, Parts};
-use crate::source::Source;
+use crate::opening::{Opening, Part, Parts, Source};
 use crate::{DataError, ImageError};
 
 /// Opens the images below `root`.

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use crate::containers::lmdb::Lmdb;
 use crate::decode::decode_image;
 use crate::fit::{Fit, Fitted};
-use crate::open::{Opening, Part, Parts};
-use crate::source::Source;
+use crate::opening::{Opening, Part, Parts, Source};
 use crate::{DataError, ImageError};
 
 const TRAIN: &str = "_train_lmdb";

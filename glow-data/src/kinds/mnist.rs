@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::containers::idx::{self, Idx};
 use crate::fit::Fit;
 use crate::memory::Memory;
-use crate::open::{Opening, Part, Parts};
+use crate::opening::{Opening, Part, Parts};
 use crate::{DataError, ImageShape};
 
 /// The sides of MNIST's images and of the models that take them with a black border, as a power of

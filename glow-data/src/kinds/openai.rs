@@ -10,8 +10,8 @@ use prost::{Message, Oneof};
 
 use crate::containers::tfrecord::{self, Place};
 use crate::fit::{Fit, Fitted};
-use crate::open::{Opening, Part, Parts};
-use crate::source::{self, Source};
+use crate::opening::{Opening, Part, Parts, Source};
+use crate::source;
 use crate::{DataError, ImageError};
 
 /// Opens the official split.
