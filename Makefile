@@ -100,12 +100,11 @@ lint: setup ## format, clippy and documentation, warnings being errors
 test: setup ## all tests, or those of one crate: CRATE=glow-export
 	$(CARGO) test $(if $(CRATE),-p $(CRATE),--workspace) --all-features $(LOCKED)
 
-# A module uses only those below it; the tool (cargo install cargo-modules) reads the code as the compiler does.
-circles: setup ## cycles between modules (needs cargo-modules)
+# A module imports only those below it; the tool (cargo install cargo-modules) reads the code as the compiler does.
+circles: setup ## modules that import each other in a circle (needs cargo-modules)
 	@for crate in glow-models glow-data glow-runtime glow-export glow-train; do \
 	  echo "$$crate"; \
-	  $(CARGO) modules dependencies --lib -p $$crate --all-features --no-externs --no-sysroot --no-fns --no-traits \
-	    --no-types --acyclic >/dev/null; \
+	  $(CARGO) modules dependencies --lib -p $$crate --all-features --no-externs --no-sysroot | $(PYTHON) build/circles.py; \
 	done
 
 package: ## pack the library crates as for a registry

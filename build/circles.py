@@ -25,9 +25,10 @@ def main():
         return item
 
     below = {module: set() for module in modules}
-    for source, target in USE.findall(text):
-        a, b = module_of(source), module_of(target)
-        related = a is None or b is None or f"{a}::".startswith(f"{b}::") or f"{b}::".startswith(f"{a}::")
+    for a, target in USE.findall(text):
+        b = module_of(target)
+        # What a module imports; a method's own uses would count for its type's module, wherever it is written.
+        related = a not in modules or b is None or f"{a}::".startswith(f"{b}::") or f"{b}::".startswith(f"{a}::")
         if not related and not a.endswith("::error"):
             below[a].add(b)
 

@@ -11,7 +11,7 @@
 use super::environment::Environment;
 use super::error::{C10dError, C10dErrorKind, DistributedError};
 use super::ffi::{Backend, Operation, Store};
-use super::rendezvous::within;
+use super::patience::within;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,6 +5,7 @@
 //! | `environment` | what the launcher says: rank, number of processes, where rank 0 is |
 //! | `address` | the address under which the others reach this process |
 //! | `description` | what the processes must have in common |
+//! | `patience` | waiting with an end |
 //! | `rendezvous` | how they find each other and compare their descriptions |
 //! | `group` | the group: collective operations, lost processes |
 //! | `server` | the store, served by a launcher |
@@ -22,6 +23,7 @@ mod ffi;
 mod fingerprint;
 mod group;
 pub mod launcher;
+mod patience;
 mod rendezvous;
 mod server;
 mod team;

@@ -10,9 +10,9 @@ use super::environment::Environment;
 use super::error::{C10dError, C10dErrorKind, DistributedError};
 use super::ffi::{Backend, Store};
 use super::group::ProcessGroup;
+use super::patience::{Note, within};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,6 @@ const CHALLENGE: &str = "glow/challenge";
 const PAUSE: Duration = Duration::from_millis(30);
 /// After a first difference, so that all of them are told at once.
 const GRACE: Duration = Duration::from_secs(1);
-/// After which a wait is noted on stderr.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Answer {
@@ -371,52 +369,4 @@ fn verdict_key(challenge: &str) -> String {
 fn is_in_use(error: &C10dError) -> bool {
     let message = error.message.to_lowercase();
     message.contains("eaddrinuse") || message.contains("address already in use")
-}
-
-/// Runs `work` on a thread of its own, and gives up on it after `timeout`. Notes on stderr what it is, if
-/// it takes long.
-pub(super) fn within<T: Send + 'static>(
-    timeout: Duration,
-    what: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, receiver) = channel();
-    // The result of work that was given up on is dropped.
-    thread::spawn(move || sender.send(work()));
-    let deadline = Instant::now() + timeout;
-    let mut note = Note::default();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left.min(PATIENCE)) {
-            Ok(result) => return Some(result),
-            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {
-                if !what.is_empty() {
-                    note.perhaps(|| what.to_string());
-                }
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
-/// Lines about a wait, few of them.
-struct Note {
-    next: Instant,
-    pause: Duration,
-}
-
-impl Default for Note {
-    fn default() -> Self {
-        Self { next: Instant::now() + PATIENCE, pause: PATIENCE }
-    }
-}
-
-impl Note {
-    fn perhaps(&mut self, text: impl FnOnce() -> String) {
-        if Instant::now() >= self.next {
-            eprintln!("{}", text());
-            self.pause *= 2;
-            self.next = Instant::now() + self.pause;
-        }
-    }
 }
