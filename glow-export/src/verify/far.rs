@@ -1,7 +1,6 @@
 //! Up to which score an 8-bit bundle can be relied upon: its activations are clipped on images far from those that
 //! they were calibrated on.
 use super::inputs::Images;
-use super::quality::bits_per_dim;
 use crate::ExportError;
 use glow_runtime::Glow;
 use ndarray::{Axis, concatenate, s};
@@ -25,7 +24,7 @@ pub(super) fn reliable_bits_per_dim(
     images: &Images,
 ) -> Result<Option<f64>, ExportError> {
     let probes = probes(images);
-    let (own, exact) = (bits_per_dim(glow, &probes)?, bits_per_dim(fp32, &probes)?);
+    let (own, exact) = (probes.bits_per_dim(glow)?, probes.bits_per_dim(fp32)?);
     let off = own.iter().zip(&exact).filter(|(own, exact)| {
         let difference = (*own - *exact).abs();
         difference.is_nan() || difference > ALLOWED + ALLOWED_SHARE * exact.abs()

@@ -3,6 +3,7 @@ use super::each_image;
 use crate::{ExportError, Reference};
 use glow_models::random::{self, Purpose};
 use glow_models::{Architecture, LatentShape};
+use glow_runtime::Glow;
 use ndarray::{Array3, Array4, Axis, concatenate};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -120,6 +121,13 @@ impl Images {
             of_image.iter_mut().zip(noise).for_each(|(to, noise)| *to = noise);
         }
         all
+    }
+
+    /// Each image's bits/dim by a bundle, always with the same noise.
+    pub fn bits_per_dim(&self, glow: &Glow) -> Result<Vec<f64>, ExportError> {
+        let noise = self.noise();
+        let encoded = glow.encode_with(self.pixels.view(), noise.view(), self.labels.as_deref())?;
+        Ok(encoded.log_prob.iter().map(|&nats| glow.architecture().bits_per_dim(nats.into())).collect())
     }
 
     pub fn len(&self) -> usize {

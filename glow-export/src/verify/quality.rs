@@ -219,9 +219,9 @@ fn measure(
 ) -> Result<Quality, ExportError> {
     let architecture = glow.architecture();
     let labels = images.labels.as_deref();
-    let own = mean(&bits_per_dim(glow, images)?);
+    let own = mean(&images.bits_per_dim(glow)?);
     let fp32_bits_per_dim = match fp32 {
-        Some(fp32) => mean(&bits_per_dim(fp32, images)?),
+        Some(fp32) => mean(&images.bits_per_dim(fp32)?),
         None => own,
     };
     let expected = glow.quantize(images.pixels.view());
@@ -250,13 +250,6 @@ fn measure(
         footprint,
         fp32_footprint: None,
     })
-}
-
-/// Each image's bits/dim, always with the same noise.
-pub(super) fn bits_per_dim(glow: &Glow, images: &Images) -> Result<Vec<f64>, ExportError> {
-    let noise = images.noise();
-    let encoded = glow.encode_with(images.pixels.view(), noise.view(), images.labels.as_deref())?;
-    Ok(encoded.log_prob.iter().map(|&nats| glow.architecture().bits_per_dim(nats.into())).collect())
 }
 
 fn mean(values: &[f64]) -> f64 {
