@@ -1,7 +1,9 @@
 //! A run's whole configuration: `config.toml`, the presets, and overrides by key.
 use crate::fields::hyperparameters;
 use crate::presets::{self, preset_names};
-use crate::{Architecture, ArchitectureError, Colour, Crop, Duration, Field, Schedule, Training, legacy};
+use crate::{
+    Architecture, ArchitectureError, Colour, Crop, Duration, Field, Preprocessing, Schedule, Training, legacy,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -117,6 +119,13 @@ pub enum ConfigError {
     /// A hyperparameter of the model is out of range.
     #[error("the architecture cannot be built")]
     Architecture(#[from] ArchitectureError),
+}
+
+impl Data {
+    /// What is done to each image of the data set.
+    pub fn preprocessing(&self) -> Preprocessing {
+        Preprocessing { crop: self.crop, background: self.background }
+    }
 }
 
 impl Config {

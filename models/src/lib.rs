@@ -45,7 +45,7 @@ pub use atomic::{link_atomically, remove_partial_files, write_atomically};
 pub use bundle::{
     ATTRIBUTES_FILE, Bundle, BundleBytes, BundleError, DECODER_FILE, ENCODER_FILE, FileEntry, Int8Layout,
     LargestActivation, MANIFEST_FILE, Manifest, Numerics, Precision, Provenance, Quantisation, WEIGHTS_FILE,
-    Weights, check_graph,
+    check_graph,
 };
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta, Group, find_checkpoint, keep_checkpoint};
 pub use config::{Config, ConfigError, Data};
@@ -63,4 +63,4 @@ pub use tensors::{
     ALIGNMENT, Placed, TensorBytes, TensorFileError, TensorSpec, stream_tensors, write_tensors,
 };
 pub use thaw::{ThawError, thaw};
-pub use training::{GradientSums, Memory, NetworkPrecision, Optimizer, Schedule, Training};
+pub use training::{GradientSums, Memory, NetworkPrecision, Optimizer, Schedule, Training, Weights};

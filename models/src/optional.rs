@@ -30,7 +30,7 @@ fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 macro_rules! words {
     ($($name:ident = $word:literal),+ $(,)?) => {$(
         pub(crate) mod $name {
-            use super::*;
+            use super::{Deserializer, DeserializeOwned, Serialize, Serializer, read, write};
 
             pub(crate) fn serialize<T: Serialize, S: Serializer>(
                 value: &Option<T>,

@@ -1,6 +1,5 @@
 //! What is done to an image before it is brought to the model's size: the same in training, evaluation,
 //! calibration and every use of the model.
-use crate::Data;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -21,13 +20,6 @@ impl Preprocessing {
     /// Whether nothing differs from the defaults.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-impl Data {
-    /// What is done to each image of the data set.
-    pub fn preprocessing(&self) -> Preprocessing {
-        Preprocessing { crop: self.crop, background: self.background }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The hyperparameters of optimisation.
+use crate::Duration;
 use crate::fields::hyperparameters;
-use crate::{Duration, Weights};
 use serde::{Deserialize, Serialize};
 
 /// The update rule.
@@ -24,6 +24,16 @@ pub enum Memory {
     /// The last output alone; every step's input is recomputed by the step's inverse (Gomez et al. 2017),
     /// so that memory does not grow with depth.
     Reversible,
+}
+
+/// Which weights of a checkpoint are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// The Polyak average.
+    Averaged,
+    /// The optimiser's own.
+    Raw,
 }
 
 /// The element type of the coupling networks' arithmetic in training. Weights, flow path, log-determinants

@@ -7,7 +7,7 @@ pub use bytes::BundleBytes;
 pub use graph::check as check_graph;
 pub use numerics::{Int8Layout, LargestActivation, Numerics, Quantisation};
 
-use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError};
+use crate::{Architecture, ArchitectureError, LatentShape, Preprocessing, TensorFileError, Weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -58,16 +58,6 @@ impl std::fmt::Display for Precision {
             Self::Int8 => "int8",
         })
     }
-}
-
-/// Which weights of a checkpoint are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weights {
-    /// The Polyak average.
-    Averaged,
-    /// The optimiser's own.
-    Raw,
 }
 
 /// Where a bundle comes from.
