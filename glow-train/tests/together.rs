@@ -231,10 +231,12 @@ fn a_killed_process_ends_all_and_nothing_trained_is_lost() {
     let killed = Instant::now();
     assert_eq!(run.wait().unwrap().code(), Some(1));
     assert!(killed.elapsed() < Duration::from_secs(40), "{:?}", killed.elapsed());
-    // Rank 0 saved the last whole step; a run in another number of processes goes on from there.
-    let steps = metrics(&out, "train").last().unwrap()["step"].as_u64().unwrap();
+    // Rank 0 saved the last whole step, of which it may not have written the metrics yet; a run in another number of
+    // processes goes on from there.
+    let noted = metrics(&out, "train").last().unwrap()["step"].as_u64().unwrap();
     let checkpoint = Checkpoint::open(&out.join("checkpoints/latest.safetensors")).unwrap();
-    assert_eq!(checkpoint.meta().step, steps);
+    let steps = checkpoint.meta().step;
+    assert!((noted..=noted + 1).contains(&steps), "{steps} of {noted}");
     drop(checkpoint);
     let more = (steps + 2).to_string();
     succeed(images, &out, &["--resume", "auto", "--processes", "2", "--steps", &more]);
