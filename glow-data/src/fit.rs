@@ -104,6 +104,14 @@ impl Fit {
         Ok(())
     }
 
+    /// What is averaged down of an image of `size` = [height, width], in pixels: left, top, width and height of the
+    /// largest rectangle of the model's aspect ratio in the middle of the crop. Without a random crop.
+    pub fn window(&self, [height, width]: [usize; 2]) -> [usize; 4] {
+        let [left, top, width, height] = self.preprocessing.crop.pixels(width, height);
+        let centre = Crop::centre(height, width, self.shape.height, self.shape.width);
+        [left + centre.left, top + centre.top, centre.width, centre.height]
+    }
+
     /// Brings `pixels` of shape `from` = [height, width, channels] to the model's; `chance` picks the place
     /// of a random crop.
     ///

@@ -77,15 +77,8 @@ impl Window {
 
     /// The window that [`Fit`] takes of a photograph: its crop, and of that the middle.
     pub fn of(fit: Fit, [width, height]: [u32; 2]) -> Self {
-        let crop = fit.preprocessing.crop.pixels(width as usize, height as usize);
-        let [left, top, width, height] = crop.map(|number| number as u32);
-        let (to_width, to_height) = (fit.shape.width as u64, fit.shape.height as u64);
-        let most = |side: u32, other: u32, to_side: u64, to_other: u64| {
-            u64::from(side).min(u64::from(other) * to_side / to_other) as u32
-        };
-        let (w, h) = (most(width, height, to_width, to_height), most(height, width, to_height, to_width));
-        let [left, top] = [left + (width - w) / 2, top + (height - h) / 2].map(i64::from);
-        Self { left, top, width: w, height: h }
+        let [left, top, width, height] = fit.window([height as usize, width as usize]);
+        Self { left: left as i64, top: top as i64, width: width as u32, height: height as u32 }
     }
 
     /// Its pixels, as the model takes them. Beyond the photograph its border goes on.
@@ -176,6 +169,13 @@ mod tests {
         }));
         let window = Window::of(fit, [50, 40]);
         assert_eq!(window, Window { left: 13, top: 8, width: 24, height: 24 });
+        let expected = fit_decoded(photograph.clone(), fit, 0).unwrap();
+        assert_eq!(window.cut(&photograph, fit).unwrap(), expected);
+        // No whole number of pixels has this aspect ratio: 23 of 50 columns are nearer to it than 22.
+        fit.shape.width = 6;
+        fit.preprocessing.crop = "0%,0%,100%,75%".parse().unwrap();
+        let window = Window::of(fit, [50, 40]);
+        assert_eq!(window, Window { left: 13, top: 0, width: 23, height: 30 });
         let expected = fit_decoded(photograph.clone(), fit, 0).unwrap();
         assert_eq!(window.cut(&photograph, fit).unwrap(), expected);
     }
