@@ -169,7 +169,7 @@ pub fn export(
         (Precision::Int8, Some(images)) => {
             let inputs = CouplingInputs::collect(&reference, images)?;
             let int8 = |kept: &[String]| precision::int8(&fp32, &inputs, options.layout, kept);
-            let kept = options.keep.resolve(&architecture, &reference, &inputs, || {
+            let kept = options.keep.resolve(&reference, &inputs, || {
                 Ok(Emulation::of(&int8(&[])?, &fp32, &architecture, Precision::Int8)
                     .expect("int8 is not fp32"))
             })?;

@@ -178,17 +178,19 @@ impl Layer {
         }
         let layer = Self { name: self.name.clone(), weight, bias: self.bias.clone() };
         let mut y = layer.apply(rounded);
-        let (mut biases, mut float_biases) = (Vec::new(), Vec::new());
+        let mut biases = Vec::new();
         for (output, (mut y, exact)) in y.outer_iter_mut().zip(exact.outer_iter()).enumerate() {
             let excess = (y.sum() - exact.sum()) / exact.len().max(1) as f32;
             y -= excess;
             let bias = stored(output) - excess;
-            float_biases.push(bias);
-            let bias = (f64::from(bias) / f64::from(input.scale) / f64::from(scales[output])).round();
-            if bias.is_nan() || !float_bias && bias.abs() > f64::from(i32::MAX) {
+            let steps = (f64::from(bias) / f64::from(input.scale) / f64::from(scales[output])).round();
+            if steps.is_nan() || !float_bias && steps.abs() > f64::from(i32::MAX) {
                 return Err(ExportError::Overflow { tensor: format!("{}.bias", self.name), format: "int8" });
             }
-            biases.push(bias as i32);
+            match float_bias {
+                true => biases.extend(bias.to_le_bytes()),
+                false => biases.extend((steps as i32).to_le_bytes()),
+            }
         }
         if let Some(answer) = answer {
             scales.iter_mut().zip(&answer.scale).for_each(|(scale, answer)| *scale /= answer);
@@ -212,10 +214,10 @@ impl Layer {
         push("weight_scale", Dtype::F32, &[outputs], floats(&scales));
         push("weight_zero_point", Dtype::I8, &[outputs], vec![0; outputs]);
         if float_bias {
-            push("bias", Dtype::F32, &[outputs], floats(&float_biases));
+            push("bias", Dtype::F32, &[outputs], biases);
             return Ok(y);
         }
-        push("bias", Dtype::I32, &[outputs], biases.iter().flat_map(|bias| bias.to_le_bytes()).collect());
+        push("bias", Dtype::I32, &[outputs], biases);
         let bias_scales: Vec<f32> = scales.iter().map(|scale| scale * input.scale).collect();
         push("bias_scale", Dtype::F32, &[outputs], floats(&bias_scales));
         Ok(y)

@@ -1,7 +1,6 @@
 //! Steps of flow whose networks stay in fp32, because rounding them would cost most.
 use super::{COUPLING, CouplingInputs, Emulation, networks};
 use crate::{ExportError, Reference};
-use glow_models::Architecture;
 use ndarray::Zip;
 use rayon::prelude::*;
 use std::convert::Infallible;
@@ -47,13 +46,13 @@ impl Keep {
     /// [`ExportError::Keep`] for a step that the model has not, and if nothing would be left in int8.
     pub(crate) fn resolve(
         &self,
-        architecture: &Architecture,
         reference: &Reference,
         inputs: &CouplingInputs,
         rounded: impl FnOnce() -> Result<Emulation, ExportError>,
     ) -> Result<Vec<String>, ExportError> {
-        let all: Vec<String> =
-            networks(architecture).map(|name| name.strip_suffix(COUPLING).unwrap_or(&name).into()).collect();
+        let all: Vec<String> = networks(reference.architecture())
+            .map(|name| name.strip_suffix(COUPLING).unwrap_or(&name).into())
+            .collect();
         let chosen = match self {
             Self::Steps(names) => {
                 if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
