@@ -207,9 +207,10 @@ impl Expected {
         let log_prob = floats(&answer["log_prob"]);
         assert_eq!(log_prob.len(), IMAGES);
         let bits = std::f64::consts::LN_2 * a.dims() as f64;
-        let bits = self.encoded.iter().zip(&log_prob).fold(0.0, |worst, (expected, actual)| {
-            worse(worst, (expected.log_prob - actual).abs() / bits)
-        });
+        let bits =
+            self.encoded.iter().zip(&log_prob).fold(0.0, |worst, (expected, actual)| {
+                worse(worst, (expected.log_prob - actual).abs() / bits)
+            });
         let last = |x: &Array3<f64>| x.view().permuted_axes([1, 2, 0]).iter().copied().collect::<Vec<_>>();
         let x = difference(&floats(&answer["x"]), self.decoded.iter().flat_map(last).collect(), fp32);
         let decoded = self.pixels(&answer["decoded"], &self.decoded);
