@@ -76,6 +76,7 @@
 //! | `openvino` | the provider OpenVINO | no |
 mod attributes;
 mod builder;
+mod cause;
 mod device;
 mod error;
 mod error_kind;
@@ -105,6 +106,7 @@ mod worker;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::GlowBuilder;
+pub use cause::{OnnxRuntimeCode, OnnxRuntimeError};
 pub use error::{Error, RunFailure};
 pub use error_kind::ErrorKind;
 pub use glow::{Decoded, Encoded, Glow};

@@ -436,10 +436,30 @@ impl Pending {
 fn again(error: &Error) -> Error {
     match error {
         Error::Run { graph, kind, source } => {
-            Error::Run { graph: *graph, kind: *kind, source: source.to_string().into() }
+            Error::Run { graph: *graph, kind: *kind, source: source.clone() }
         }
         Error::Unavailable { graph } => Error::Unavailable { graph: *graph },
         // A graph gives no others.
         _ => Error::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, OnnxRuntimeCode, library};
+
+    #[test]
+    fn every_job_of_a_batch_learns_the_code() {
+        // The binding makes errors through the library.
+        library::start(None, library::Preference::Usual).unwrap();
+        let graph = GraphKind::Decoder;
+        let first = Error::run(graph)(ort::Error::new_with_code(ort::ErrorCode::RuntimeException, "bad_alloc"));
+        let second = again(&first);
+        for error in [&first, &second] {
+            assert_eq!(error.kind(), ErrorKind::Memory);
+            assert_eq!(error.onnxruntime_code(), Some(OnnxRuntimeCode::RuntimeException));
+        }
+        assert_eq!(first.with_causes(), second.with_causes());
     }
 }
