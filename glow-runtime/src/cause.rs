@@ -109,7 +109,9 @@ impl Error {
     /// ONNX Runtime's code, if the error came from there.
     pub fn onnxruntime_code(&self) -> Option<OnnxRuntimeCode> {
         match self {
-            Self::Run { source, .. } | Self::Load { source, .. } | Self::Environment { source } => source.code(),
+            Self::Run { source, .. } | Self::Load { source, .. } | Self::Environment { source } => {
+                source.code()
+            }
             _ => None,
         }
     }

@@ -372,7 +372,11 @@ mod tests {
                 RunFailure::DeviceLost,
             ),
             (Some(OnnxRuntimeCode::DeviceReset), "", RunFailure::DeviceLost),
-            (Some(OnnxRuntimeCode::InvalidArgument), "Got invalid dimensions for input", RunFailure::InvalidModel),
+            (
+                Some(OnnxRuntimeCode::InvalidArgument),
+                "Got invalid dimensions for input",
+                RunFailure::InvalidModel,
+            ),
             (Some(OnnxRuntimeCode::Fail), "CUDNN failure 5000", RunFailure::Other),
         ] {
             assert_eq!(RunFailure::of(code, message), expected, "{message}");

@@ -4,7 +4,7 @@ use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::ports::{Input, Output, PerLevel};
 use crate::progress::LoadTimes;
 use crate::session::SessionOptions;
-use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider, trace};
 use glow_models::Bundle;
 use glow_models::random::{self, Purpose};
 use ndarray::{Array4, ArrayView4};
@@ -119,6 +119,7 @@ impl Glow {
     /// # Errors
     /// Those of the two.
     pub fn sample(&self, n: usize, options: &SampleOptions) -> Result<Array4<u8>, Error> {
+        trace::span!(DEBUG, "sample", images = n);
         self.graph(GraphKind::Decoder)?;
         self.check_labels(options.labels.as_deref(), n)?;
         Ok(self.decode(&self.sample_latents(n, options)?, options.labels.as_deref())?.images)
@@ -177,6 +178,7 @@ impl Glow {
         self.check_images("images", images.shape())?;
         self.check_noise(noise, images.shape())?;
         let n = images.dim().0;
+        trace::span!(DEBUG, "encode", images = n);
         let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
         let mut inputs: PerLevel<_> = smallvec![
             Input::Bytes(images.as_slice().expect("standard layout")),
@@ -196,6 +198,7 @@ impl Glow {
         let graph = self.graph(GraphKind::Decoder)?;
         self.check_latents(latents)?;
         let n = latents.batch();
+        trace::span!(DEBUG, "decode", images = n);
         let mut inputs: PerLevel<_> =
             latents.levels().iter().map(|level| Input::Floats(contiguous(level))).collect();
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));

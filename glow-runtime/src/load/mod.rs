@@ -11,7 +11,7 @@ use crate::progress::{LoadStep, LoadTimes, timed};
 use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
-use crate::{Error, Glow, GraphKind, device};
+use crate::{Error, Glow, GraphKind, device, trace};
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
 use options::LoadOptions;
@@ -23,6 +23,7 @@ use tempfile::TempDir;
 /// Loads a bundle as the options say.
 pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error> {
     options.validate()?;
+    trace::span!(INFO, "load");
     let begin = Instant::now();
     let mut times = LoadTimes::default();
     let kinds = options.kinds();
@@ -183,11 +184,12 @@ impl Loading<'_> {
         if let Some(folder) = &options.cache {
             std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
         }
+        let origin = trace::Origin::here();
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
                 scope.spawn(|| {
                     let begin = Instant::now();
-                    verify_weights(self.bundle).map(|()| begin.elapsed())
+                    origin.within(|| verify_weights(self.bundle)).map(|()| begin.elapsed())
                 })
             });
             let glow = self.prepare_and_assemble(entry, options, times);
@@ -220,6 +222,7 @@ impl Loading<'_> {
         entry: Option<&Path>,
         options: &SessionOptions,
     ) -> Result<(Models, Option<TempDir>), Error> {
+        trace::span!(DEBUG, "prepare");
         let on_cpu = options.providers.iter().all(Provider::is_cpu);
         let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
         if on_cpu && self.options.share_weights && worthwhile {
@@ -243,6 +246,7 @@ impl Loading<'_> {
         options: &SessionOptions,
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
+        trace::span!(DEBUG, "sessions");
         let architecture = &self.bundle.manifest().architecture;
         let (mut encoder, mut decoder) = (None, None);
         timed(&mut times.sessions, || -> Result<(), Error> {
@@ -276,6 +280,7 @@ impl Loading<'_> {
 
     /// Warms up, and checks that an image comes back.
     fn try_out(&self, glow: &Glow) -> Result<(), Error> {
+        trace::span!(DEBUG, "try_out");
         let batches = &self.options.warm_up;
         if !batches.is_empty() {
             self.options.progress.report(LoadStep::WarmingUp);
@@ -303,5 +308,6 @@ enum Hashing {
 
 /// Checks the weights' file, unless the graphs hold the weights.
 fn verify_weights(bundle: &Bundle) -> Result<(), BundleError> {
+    trace::span!(DEBUG, "weights");
     if bundle.manifest().is_inline() { Ok(()) } else { bundle.verify(WEIGHTS_FILE) }
 }
