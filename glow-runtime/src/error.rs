@@ -175,12 +175,12 @@ pub enum Error {
         reason: String,
     },
     /// A number that is NaN or infinite.
-    #[error("{array} of image {image} is NaN or infinite{hint}")]
+    #[error("{array} of {} is NaN or infinite{hint}", named(.images))]
     NonFinite {
         /// The array.
         array: &'static str,
-        /// Its place in the batch.
-        image: usize,
+        /// The images' places in the batch, in ascending order.
+        images: Vec<usize>,
         /// What may have led to it, and the way out; may be empty.
         hint: &'static str,
     },
@@ -345,6 +345,23 @@ impl Error {
     /// For `map_err`: a file that cannot be written.
     pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Write { path: path.into(), source }
+    }
+}
+
+/// Images by their numbers, of many the first.
+fn named(images: &[usize]) -> String {
+    const MOST: usize = 8;
+    match images {
+        [one] => format!("image {one}"),
+        _ => {
+            let numbers: Vec<String> = images.iter().take(MOST).map(usize::to_string).collect();
+            let more = if images.len() > MOST {
+                format!(" and {} more", images.len() - MOST)
+            } else {
+                String::new()
+            };
+            format!("images {}{more}", numbers.join(", "))
+        }
     }
 }
 

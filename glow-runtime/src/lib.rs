@@ -99,6 +99,7 @@ mod error_kind;
 mod fixtures;
 mod glow;
 mod graph;
+mod host_tensor;
 #[cfg(feature = "image")]
 pub mod images;
 mod kind;
@@ -107,6 +108,7 @@ mod library;
 mod load;
 mod onnx;
 mod options;
+mod partial;
 mod placement;
 mod ports;
 mod progress;
@@ -119,6 +121,7 @@ mod session;
 mod trace;
 mod weights;
 mod worker;
+mod worker_thread;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::GlowBuilder;
@@ -136,9 +139,10 @@ pub use library::OnnxRuntime;
 /// The crate whose arrays are in signatures here.
 pub use ndarray;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+pub use partial::Partial;
 pub use placement::Node;
 pub use progress::{LoadStep, LoadTimes};
-pub use provider::{Cuda, ParseProviderError, Provider, TensorRt};
+pub use provider::{ConvSearch, Cuda, ParseProviderError, Provider, TensorRt};
 #[cfg(feature = "openvino")]
 pub use provider::{OpenVino, OpenVinoPrecision};
 pub use scheduler::{Batch, Counters, Job, Scheduler, SchedulerOptions, Ticket};

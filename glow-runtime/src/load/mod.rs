@@ -98,6 +98,7 @@ impl Loading<'_> {
             trim: self.options.trim_memory,
             batch: self.bundle.manifest().batch,
             device: device::of(&providers),
+            captures: providers.iter().any(Provider::captures_graphs),
             providers,
         };
         let found = match &entry {
@@ -126,8 +127,8 @@ impl Loading<'_> {
             .map(|kind| kind.file())
             .chain([WEIGHTS_FILE])
             .map(|file| files.get(file).map_or("", |entry| entry.sha256.as_str()));
-        let on_gpu = providers.iter().any(|provider| provider.cuda_device().is_some());
-        let machine = if on_gpu { library::gpu::fingerprint() } else { String::new() };
+        let gpu = providers.iter().find_map(Provider::cuda_device);
+        let machine = gpu.map_or_else(String::new, library::gpu::fingerprint);
         let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
         let parts = hashes
             .chain([self.library.info.version.as_str(), machine.as_str()])
@@ -281,7 +282,7 @@ impl Loading<'_> {
     /// Warms up, and checks that an image comes back.
     fn try_out(&self, glow: &Glow) -> Result<(), Error> {
         trace::span!(DEBUG, "try_out");
-        let batches = &self.options.warm_up;
+        let batches = &self.options.batches_to_run(glow.providers());
         if !batches.is_empty() {
             self.options.progress.report(LoadStep::WarmingUp);
             for graph in [&glow.encoder, &glow.decoder].into_iter().flatten() {

@@ -6,7 +6,7 @@ use super::waiting::{Item, Part, Waiting, sizes};
 use super::{Listener, MAX_QUEUE, SchedulerOptions};
 use crate::error::RunFailure;
 use crate::graph::Graph;
-use crate::ports::{Input, Output, Owned, PerLevel};
+use crate::ports::{Input, Output, Owned, PerLevel, Wanted};
 use crate::trace::{Origin, span};
 use crate::{Error, Glow, GraphKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +64,7 @@ struct Pending {
 
 struct Progress {
     /// One for each of the graph's outputs, of all images; empty if it is not wanted.
-    outputs: Vec<Output>,
+    outputs: PerLevel<Output>,
     /// Images that are not done.
     left: usize,
     /// Taken by whoever ends the job.
@@ -72,7 +72,7 @@ struct Progress {
 }
 
 /// Gives the ticket its result; says whether that is an error.
-type End = dyn FnOnce(&Glow, &JobInput, Result<Vec<Output>, Error>) -> bool + Send;
+type End = dyn FnOnce(&Glow, &JobInput, Result<PerLevel<Output>, Error>) -> bool + Send;
 
 impl Item for Pending {
     fn images(&self) -> usize {
@@ -282,9 +282,10 @@ impl Shared {
     }
 
     /// Room for what the graph gives for a job.
-    fn outputs(&self, input: &JobInput) -> Vec<Output> {
+    fn outputs(&self, input: &JobInput) -> PerLevel<Output> {
         let ports = self.graph().outputs();
-        let output = |(i, port)| match input.wants(i, ports.len()) {
+        let wanted = input.wanted(ports.len());
+        let output = |(i, port)| match wanted.values(i) {
             true => Output::zeros(port, input.images()),
             false => Output::default(),
         };
@@ -296,7 +297,7 @@ impl Shared {
             let zeros: Vec<Owned> =
                 self.graph().inputs().iter().map(|port| Owned::zeros(port, images)).collect();
             let inputs: Vec<Input<'_>> = zeros.iter().map(Owned::input).collect();
-            self.graph().run(&inputs, images, images)?;
+            self.graph().run(&inputs, images, images, Wanted::ALL)?;
         }
         Ok(())
     }
@@ -363,7 +364,10 @@ impl Shared {
             job.input.append(&self.glow, range.clone(), inputs);
         }
         let slices: PerLevel<Input<'_>> = inputs.iter().map(Owned::input).collect();
-        let result = self.graph().run(&slices, images, images);
+        let outputs = self.graph().outputs().len();
+        let wanted = parts.iter().map(|(job, _)| job.input.wanted(outputs));
+        let wanted = wanted.fold(Wanted::default(), Wanted::and);
+        let result = self.graph().run(&slices, images, images, wanted);
         drop(slices);
         let ran = begin.elapsed();
         let succeeded = result.is_ok();

@@ -96,10 +96,14 @@ impl Tally {
     /// with the second, and so on.
     pub fn scores(glow: &Glow, log_prob: &[f32], n: usize) -> Result<Vec<Score>, Error> {
         let mut tallies = vec![Self::default(); n];
+        let mut images: Vec<usize> =
+            (0..log_prob.len()).filter(|&i| !log_prob[i].is_finite()).map(|i| i % n).collect();
+        if !images.is_empty() {
+            images.sort_unstable();
+            images.dedup();
+            return Err(Error::NonFinite { array: "the log-likelihood", images, hint: "" });
+        }
         for (i, &nats) in log_prob.iter().enumerate() {
-            if !nats.is_finite() {
-                return Err(Error::NonFinite { array: "the log-likelihood", image: i % n, hint: "" });
-            }
             tallies[i % n].add(f64::from(nats));
         }
         Ok(Self::all(&tallies, glow))
