@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tools check lint test test-web test-python wheel install-capi package bench programs demo demo-scratch fmt clean
+.PHONY: help setup tools check lint msrv test test-onnxruntimes test-web test-python wheel install-capi package bench programs demo demo-scratch fmt clean
 .NOTPARALLEL:
 
 CARGO ?= cargo
@@ -60,6 +60,13 @@ $(site): | tools
 	  'ONNX Runtime $(ONNXRUNTIME_OPENVINO_VERSION) with OpenVINO, which glow-runtime opens for that provider' \
 	  '$(SITE_OPENVINO_SIZE)' '' --python-version $(SITE_PYTHON) $(SITE_OPENVINO)
 
+# Of each, the library alone.
+.native/onnxruntime-%/.pins: | tools
+	@FINISH='mv onnxruntime/capi/libonnxruntime.so.$* . && rm -r onnxruntime* bin' \
+	  build/fetch.sh .native/onnxruntime-$* $(@F) \
+	  'ONNX Runtime $*, with which glow-runtime is tested besides the pinned one' \
+	  '$(ONNXRUNTIME_OTHER_SIZE)' '' --python-version $(SITE_PYTHON) onnxruntime==$*
+
 $(web_packages):
 	@FINISH='cd onnxruntime-web/dist && ls | grep -vxF "$$(printf "%s\n" $(WEB_FILES))" | xargs rm -r && cd .. && rm -rf lib docs' \
 	  build/fetch-npm.sh .native/web $(@F) \
@@ -107,6 +114,13 @@ circles: setup ## modules that import each other in a circle (needs cargo-module
 	  $(CARGO) modules dependencies --lib -p $$crate --all-features --no-externs --no-sysroot | $(PYTHON) build/circles.py; \
 	done
 
+# tch without its C++, which the compiler of Rust does not see.
+oldest = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+msrv: setup ## whether the oldest Rust that Cargo.toml names compiles it all (needs rustup; two minutes)
+	$(CARGO) +$(oldest) --version >/dev/null 2>&1 || rustup toolchain install $(oldest) --profile minimal
+	@trap 'rm -rf target/msrv' EXIT && set -x && $(CARGO) +$(oldest) check --workspace --all-targets --all-features \
+	  --features tch/doc-only --target-dir target/msrv $(LOCKED)
+
 package: ## pack the library crates as for a registry
 	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --no-verify --allow-dirty
 
@@ -125,6 +139,11 @@ test-python: setup ## the Python package, built and installed in a fresh environ
 
 wheel: ## build the Python package for any Linux with glibc 2.17, and its sources (into target/wheels)
 	build/wheel.sh $(abspath $(release)/../wheels) $(WHEEL_PACKAGES)
+
+others := $(foreach version,$(ONNXRUNTIME_TOO_OLD) $(ONNXRUNTIME_OTHERS),.native/onnxruntime-$(version)/.pins)
+test-onnxruntimes: setup $(others) ## bundles in several versions of ONNX Runtime, one that is too old among them
+	GLOW_ONNXRUNTIMES='$(ONNXRUNTIME_OTHERS)' GLOW_ONNXRUNTIME_TOO_OLD='$(ONNXRUNTIME_TOO_OLD)' \
+	  $(CARGO) test -p glow-export --test onnxruntimes $(LOCKED) -- --ignored --nocapture
 
 test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
 	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture

@@ -47,6 +47,13 @@ ONNXRUNTIME_OPENVINO_VERSION := 1.24.1
 SITE_OPENVINO := onnxruntime-openvino==$(ONNXRUNTIME_OPENVINO_VERSION)
 SITE_OPENVINO_SIZE := 85 MB to fetch, 260 MB on disk
 
+# --- Other ONNX Runtimes: .native/onnxruntime-VERSION (`make test-onnxruntimes`) ---------------------
+# What other programs may bring: the last version that is refused, the oldest that is accepted, one
+# in the middle, the newest. The pinned one is tested with them.
+ONNXRUNTIME_TOO_OLD := 1.20.1
+ONNXRUNTIME_OTHERS := 1.21.1 1.24.4 1.32.0
+ONNXRUNTIME_OTHER_SIZE := 15 to 20 MB to fetch, 20 to 30 MB on disk
+
 # --- Python packages of the end-to-end tests: .native/python --------------------------------------
 # A reader of ONNX files that is not ours. Two sets, since no one version serves Python 3.9 to 3.14.
 TEST_PYTHON := \

@@ -1,11 +1,8 @@
 //! Errors.
-use crate::{GraphKind, Provider};
+use crate::{GraphKind, OnnxRuntimeCode, OnnxRuntimeError, Provider};
 use glow_models::{BundleError, TensorFileError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The cause inside ONNX Runtime.
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of this crate. Every message names the file, the array or the option that is at fault;
 /// [`source`](std::error::Error::source) gives the cause below it.
@@ -66,7 +63,7 @@ pub enum Error {
     #[error("ONNX Runtime cannot be initialised")]
     Environment {
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// An execution provider that was asked for cannot be used.
     #[error("the provider {provider} cannot be used: {reason}")]
@@ -94,7 +91,7 @@ pub enum Error {
         /// The graph's file.
         path: PathBuf,
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// A graph whose inputs or outputs are not those of the manifest's architecture.
     #[error("{path} is not the graph that model.json describes: {reason}; export the bundle again")]
@@ -112,7 +109,7 @@ pub enum Error {
         /// What kind of failure it is.
         kind: RunFailure,
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// The device was lost in an earlier call, so that every further one would fail; see [`Glow::health`](crate::Glow::health).
     #[error("the {graph} has lost its device: load the bundle again, in a new process if that fails")]
@@ -179,12 +176,12 @@ pub enum Error {
         reason: String,
     },
     /// A number that is NaN or infinite.
-    #[error("{array} of image {image} is NaN or infinite{hint}")]
+    #[error("{array} of {} is NaN or infinite{hint}", named(.images))]
     NonFinite {
         /// The array.
         array: &'static str,
-        /// Its place in the batch.
-        image: usize,
+        /// The images' places in the batch, in ascending order.
+        images: Vec<usize>,
         /// What may have led to it, and the way out; may be empty.
         hint: &'static str,
     },
@@ -292,8 +289,8 @@ pub enum RunFailure {
 
 impl RunFailure {
     /// Told by ONNX Runtime's code, and by CUDA's words in the message, for which it has no code.
-    fn of(code: ort::ErrorCode, message: &str) -> Self {
-        use ort::ErrorCode::{DeviceReset, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented};
+    pub(crate) fn of(code: Option<OnnxRuntimeCode>, message: &str) -> Self {
+        use OnnxRuntimeCode::{DeviceReset, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented};
         const MEMORY: [&str; 6] = [
             "out of memory",
             "bad_alloc",
@@ -315,10 +312,10 @@ impl RunFailure {
         ];
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
         match code {
-            DeviceReset => Self::DeviceLost,
+            Some(DeviceReset) => Self::DeviceLost,
             _ if says(&LOST) => Self::DeviceLost,
             _ if says(&MEMORY) => Self::OutOfMemory,
-            InvalidArgument | InvalidGraph | InvalidProtobuf | NotImplemented => Self::InvalidModel,
+            Some(InvalidArgument | InvalidGraph | InvalidProtobuf | NotImplemented) => Self::InvalidModel,
             _ => Self::Other,
         }
     }
@@ -336,8 +333,8 @@ impl Error {
     /// A graph's failure in the middle of a call.
     pub(crate) fn run(graph: GraphKind) -> impl Fn(ort::Error) -> Self {
         move |source| {
-            let kind = RunFailure::of(source.code(), source.message());
-            Self::Run { graph, kind, source: source.into() }
+            let source = OnnxRuntimeError::from(source);
+            Self::Run { graph, kind: RunFailure::of(source.code(), source.message()), source }
         }
     }
 
@@ -352,6 +349,23 @@ impl Error {
     }
 }
 
+/// Images by their numbers, of many the first.
+fn named(images: &[usize]) -> String {
+    const MOST: usize = 8;
+    match images {
+        [one] => format!("image {one}"),
+        _ => {
+            let numbers: Vec<String> = images.iter().take(MOST).map(usize::to_string).collect();
+            let more = if images.len() > MOST {
+                format!(" and {} more", images.len() - MOST)
+            } else {
+                String::new()
+            };
+            format!("images {}{more}", numbers.join(", "))
+        }
+    }
+}
+
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!("\n  {}", path.display())).collect()
 }
@@ -359,26 +373,29 @@ fn list(paths: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ort::ErrorCode;
 
     #[test]
     fn failures_are_told_apart() {
         for (code, message, expected) in [
-            (ErrorCode::Ok, "CUDA failure 2: out of memory ; GPU=0", RunFailure::OutOfMemory),
+            (None, "CUDA failure 2: out of memory ; GPU=0", RunFailure::OutOfMemory),
             (
-                ErrorCode::RuntimeException,
+                Some(OnnxRuntimeCode::RuntimeException),
                 "Failed to allocate memory for requested buffer",
                 RunFailure::OutOfMemory,
             ),
-            (ErrorCode::GenericFailure, "std::bad_alloc", RunFailure::OutOfMemory),
+            (Some(OnnxRuntimeCode::Fail), "std::bad_alloc", RunFailure::OutOfMemory),
             (
-                ErrorCode::GenericFailure,
+                Some(OnnxRuntimeCode::Fail),
                 "CUDA failure 700: an illegal memory access was encountered",
                 RunFailure::DeviceLost,
             ),
-            (ErrorCode::DeviceReset, "", RunFailure::DeviceLost),
-            (ErrorCode::InvalidArgument, "Got invalid dimensions for input", RunFailure::InvalidModel),
-            (ErrorCode::GenericFailure, "CUDNN failure 5000", RunFailure::Other),
+            (Some(OnnxRuntimeCode::DeviceReset), "", RunFailure::DeviceLost),
+            (
+                Some(OnnxRuntimeCode::InvalidArgument),
+                "Got invalid dimensions for input",
+                RunFailure::InvalidModel,
+            ),
+            (Some(OnnxRuntimeCode::Fail), "CUDNN failure 5000", RunFailure::Other),
         ] {
             assert_eq!(RunFailure::of(code, message), expected, "{message}");
         }

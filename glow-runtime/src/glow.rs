@@ -1,13 +1,14 @@
 //! The loaded model.
 use crate::graph::Graph;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
-use crate::ports::{Input, Output, PerLevel};
+use crate::partial::Partial;
+use crate::ports::{Input, Output, PerLevel, Wanted};
 use crate::progress::LoadTimes;
 use crate::session::SessionOptions;
-use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider, trace};
 use glow_models::Bundle;
 use glow_models::random::{self, Purpose};
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, Axis};
 use smallvec::smallvec;
 use std::path::Path;
 
@@ -119,9 +120,19 @@ impl Glow {
     /// # Errors
     /// Those of the two.
     pub fn sample(&self, n: usize, options: &SampleOptions) -> Result<Array4<u8>, Error> {
+        self.sample_partial(n, options)?.complete(DECODED)
+    }
+
+    /// As [`Glow::sample`]; samples that are not finite are named, and the others are there.
+    ///
+    /// # Errors
+    /// Those of [`Glow::sample`], but for [`Error::NonFinite`].
+    pub fn sample_partial(&self, n: usize, options: &SampleOptions) -> Result<Partial<Array4<u8>>, Error> {
+        trace::span!(DEBUG, "sample", images = n);
         self.graph(GraphKind::Decoder)?;
         self.check_labels(options.labels.as_deref(), n)?;
-        Ok(self.decode(&self.sample_latents(n, options)?, options.labels.as_deref())?.images)
+        let latents = self.sample_latents(n, options)?;
+        Ok(self.images(n, self.run_decoder(&latents, options.labels.as_deref(), Wanted::IMAGES)?))
     }
 
     /// Draws the latents of `n` samples, eps = temperature · z, where z ~ N(0, 1), or N(0, 1) given
@@ -177,6 +188,7 @@ impl Glow {
         self.check_images("images", images.shape())?;
         self.check_noise(noise, images.shape())?;
         let n = images.dim().0;
+        trace::span!(DEBUG, "encode", images = n);
         let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
         let mut inputs: PerLevel<_> = smallvec![
             Input::Bytes(images.as_slice().expect("standard layout")),
@@ -184,7 +196,7 @@ impl Glow {
         ];
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
 
-        self.encoded(n, graph.run(&inputs, n, self.chunk)?)
+        self.encoded(n, graph.run(&inputs, n, self.chunk, Wanted::ALL)?).complete(ENCODED)
     }
 
     /// Decodes latents into images.
@@ -193,13 +205,41 @@ impl Glow {
     /// [`Error::NotLoaded`] without the decoder, [`Error::Shape`] and [`Error::Labels`] for arguments
     /// that do not suit the model, [`Error::NonFinite`] and [`Error::Run`] if the model fails.
     pub fn decode(&self, latents: &Latents, labels: Option<&[i64]>) -> Result<Decoded, Error> {
+        self.decode_partial(latents, labels)?.complete(DECODED)
+    }
+
+    /// As [`Glow::decode`]; images that are not finite are named, and the others are there.
+    ///
+    /// # Errors
+    /// Those of [`Glow::decode`], but [`Error::NonFinite`] for the given latents alone.
+    pub fn decode_partial(
+        &self,
+        latents: &Latents,
+        labels: Option<&[i64]>,
+    ) -> Result<Partial<Decoded>, Error> {
+        Ok(self.decoded(latents.batch(), self.run_decoder(latents, labels, Wanted::ALL)?))
+    }
+
+    /// The images alone of [`Glow::decode`].
+    fn decode_images(&self, latents: &Latents, labels: Option<&[i64]>) -> Result<Array4<u8>, Error> {
+        let outputs = self.run_decoder(latents, labels, Wanted::IMAGES)?;
+        self.images(latents.batch(), outputs).complete(DECODED)
+    }
+
+    fn run_decoder(
+        &self,
+        latents: &Latents,
+        labels: Option<&[i64]>,
+        wanted: Wanted,
+    ) -> Result<PerLevel<Output>, Error> {
         let graph = self.graph(GraphKind::Decoder)?;
         self.check_latents(latents)?;
         let n = latents.batch();
+        trace::span!(DEBUG, "decode", images = n);
         let mut inputs: PerLevel<_> =
             latents.levels().iter().map(|level| Input::Floats(contiguous(level))).collect();
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
-        self.decoded(n, graph.run(&inputs, n, self.chunk)?)
+        graph.run(&inputs, n, self.chunk, wanted)
     }
 
     /// The bundle's attributes: named directions in latent space. None if it has no
@@ -227,7 +267,7 @@ impl Glow {
         self.graph(GraphKind::Decoder)?;
         let options = EncodeOptions::new().labels(labels.map(<[i64]>::to_vec));
         let latents = attributes.apply(&self.encode(images, &options)?.latents, strengths)?;
-        Ok(self.decode(&latents, labels)?.images)
+        self.decode_images(&latents, labels)
     }
 
     /// Encodes images with [`Noise::Midpoint`] and decodes the latents. What comes back is
@@ -243,7 +283,7 @@ impl Glow {
     ) -> Result<Array4<u8>, Error> {
         self.graph(GraphKind::Decoder)?;
         let options = EncodeOptions::new().labels(labels.map(<[i64]>::to_vec));
-        Ok(self.decode(&self.encode(images, &options)?.latents, labels)?.images)
+        self.decode_images(&self.encode(images, &options)?.latents, labels)
     }
 
     /// The images as the model sees them, with only the upper n_bits of every value:
@@ -269,7 +309,7 @@ impl Glow {
         let latents = Latents::interpolate(a, b, steps, way)?;
         let labels: Option<Vec<i64>> =
             labels.map(|labels| labels.iter().flat_map(|&label| std::iter::repeat_n(label, steps)).collect());
-        Ok(self.decode(&latents, labels.as_deref())?.images)
+        self.decode_images(&latents, labels.as_deref())
     }
 
     pub(crate) fn graph(&self, kind: GraphKind) -> Result<&Graph, Error> {
@@ -282,41 +322,39 @@ impl Glow {
     }
 
     /// What the encoder gave for `n` images.
-    pub(crate) fn encoded(
-        &self,
-        n: usize,
-        outputs: impl IntoIterator<Item = Output>,
-    ) -> Result<Encoded, Error> {
-        let shapes = &self.manifest().latent_shapes;
-        let mut outputs = outputs.into_iter();
-        let levels = shapes.iter().zip(outputs.by_ref()).map(|(shape, output)| {
-            finite(&output.floats, shape.len(), "the latent", "")?;
+    pub(crate) fn encoded(&self, n: usize, mut outputs: PerLevel<Output>) -> Partial<Encoded> {
+        let non_finite = non_finite(&mut outputs);
+        let mut floats = outputs.into_iter().map(|output| output.floats);
+        let levels = self.manifest().latent_shapes.iter().zip(floats.by_ref()).map(|(shape, floats)| {
             let dim = (n, shape.channels, shape.height, shape.width);
-            Ok(Array4::from_shape_vec(dim, output.floats).expect("the graph's outputs are checked"))
+            Array4::from_shape_vec(dim, floats).expect("the graph's outputs are checked")
         });
-        let latents = Latents::from_levels(levels.collect::<Result<_, Error>>()?)?;
-        let log_prob = outputs.next().expect("one output more than levels").floats;
-        finite(&log_prob, 1, "the log-likelihood", "")?;
-        Ok(Encoded { latents, log_prob })
+        let latents = Latents::from_levels(levels.collect()).expect("levels of the same model");
+        let log_prob = floats.next().expect("one output more than levels");
+        Partial { value: Encoded { latents, log_prob }, non_finite }
     }
 
     /// What the decoder gave for `n` latents.
-    pub(crate) fn decoded(
-        &self,
-        n: usize,
-        outputs: impl IntoIterator<Item = Output>,
-    ) -> Result<Decoded, Error> {
-        let mut outputs = outputs.into_iter();
-        let mut next = || outputs.next().expect("the decoder has two outputs");
-        let (images, x) = (next(), next());
+    pub(crate) fn decoded(&self, n: usize, mut outputs: PerLevel<Output>) -> Partial<Decoded> {
         let a = self.architecture();
-        let hint = ": its latent lies too far out; try a lower temperature or a shorter way";
-        finite(&x.floats, a.dims(), "the decoded value", hint)?;
-        let dim = (n, a.height, a.width, a.channels);
-        Ok(Decoded {
-            images: Array4::from_shape_vec(dim, images.bytes).expect("the graph's outputs are checked"),
-            x: Array4::from_shape_vec(dim, x.floats).expect("the graph's outputs are checked"),
-        })
+        let x = std::mem::take(&mut outputs[1].floats);
+        let x = Array4::from_shape_vec((n, a.height, a.width, a.channels), x);
+        let x = x.expect("the graph's outputs are checked");
+        let Partial { value: images, non_finite } = self.images(n, outputs);
+        Partial { value: Decoded { images, x }, non_finite }
+    }
+
+    /// The images alone of it; those that are not finite are black.
+    pub(crate) fn images(&self, n: usize, mut outputs: PerLevel<Output>) -> Partial<Array4<u8>> {
+        let non_finite = non_finite(&mut outputs);
+        let a = self.architecture();
+        let bytes = std::mem::take(&mut outputs[0].bytes);
+        let images = Array4::from_shape_vec((n, a.height, a.width, a.channels), bytes);
+        let mut images = images.expect("the graph's outputs are checked");
+        for &image in &non_finite {
+            images.index_axis_mut(Axis(0), image).fill(0);
+        }
+        Partial { value: images, non_finite }
     }
 
     /// Uniform dequantization noise for images `first`, `first` + 1, …
@@ -433,10 +471,26 @@ fn contiguous(level: &Array4<f32>) -> &[f32] {
     level.as_slice().expect("latents are in standard layout")
 }
 
+/// What [`Error::NonFinite`] says of the results.
+pub(crate) const DECODED: (&str, &str) =
+    ("the decoded value", ": too far out in latent space; try a lower temperature or a shorter way");
+pub(crate) const ENCODED: (&str, &str) = ("the latent or the log-likelihood", "");
+
+/// The images that are not finite in some output, in ascending order.
+fn non_finite(outputs: &mut [Output]) -> Vec<usize> {
+    let mut images: Vec<usize> = outputs.iter_mut().flat_map(|output| output.non_finite.drain(..)).collect();
+    images.sort_unstable();
+    images.dedup();
+    images
+}
+
 /// Checks that all numbers are finite, `size` of them an image.
 fn finite(values: &[f32], size: usize, array: &'static str, hint: &'static str) -> Result<(), Error> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(place) => Err(Error::NonFinite { array, image: place / size, hint }),
-        None => Ok(()),
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
     }
+    let image = |image: &[f32]| image.iter().any(|value| !value.is_finite());
+    let images =
+        values.chunks(size).enumerate().filter(|(_, values)| image(values)).map(|(i, _)| i).collect();
+    Err(Error::NonFinite { array, images, hint })
 }

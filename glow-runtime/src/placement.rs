@@ -32,7 +32,7 @@ impl Glow {
         self.graph(graph)?;
         let source = Source::of(&self.bundle, &[graph])?;
         let models = plain(&self.bundle, source.path(), &[graph], &self.session_options)?;
-        let (inputs, _) = ports::of(graph, self.architecture());
+        let inputs = ports::of(graph, self.architecture()).inputs;
         nodes(&models[0].1, graph, &inputs, &self.session_options)
     }
 }

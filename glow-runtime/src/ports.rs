@@ -20,14 +20,12 @@ impl Element {
         }
     }
 
-    /// The other way round, for tensors that were made with it.
-    #[cfg(test)]
-    pub fn of(data_type: &ort::value::ValueType) -> Self {
-        match data_type.tensor_type() {
-            Some(TensorElementType::Uint8) => Self::U8,
-            Some(TensorElementType::Float32) => Self::F32,
-            Some(TensorElementType::Int64) => Self::I64,
-            other => panic!("no port is of type {other:?}"),
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::F32 => 4,
+            Self::I64 => 8,
         }
     }
 }
@@ -48,6 +46,47 @@ impl Port {
     }
 }
 
+/// What goes into a graph, and what comes out of it.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+/// What a caller wants of each output, by its number: its values, whether they are finite, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    values: u64,
+    checked: u64,
+}
+
+impl Wanted {
+    pub const ALL: Self = Self { values: u64::MAX, checked: 0 };
+
+    /// The images of the decoder. The numbers that they are rounded from are looked through, and left.
+    pub const IMAGES: Self = Self { values: 1, checked: 2 };
+
+    /// The last output of so many: the encoder's likelihoods, without the latents.
+    pub fn last(outputs: usize) -> Self {
+        Self { values: 1 << (outputs - 1), checked: 0 }
+    }
+
+    /// Whether the values of an output are.
+    pub fn values(self, output: usize) -> bool {
+        self.values >> output & 1 == 1
+    }
+
+    /// Whether an output must come back at all.
+    pub fn needs(self, output: usize) -> bool {
+        (self.values | self.checked) >> output & 1 == 1
+    }
+
+    /// What either wants.
+    pub fn and(self, other: Self) -> Self {
+        Self { values: self.values | other.values, checked: self.checked | other.checked }
+    }
+}
+
 /// The whole batch of one input, row-major.
 pub(crate) enum Input<'a> {
     Bytes(&'a [u8]),
@@ -63,6 +102,8 @@ pub(crate) type PerLevel<T> = SmallVec<[T; 8]>;
 pub(crate) struct Output {
     pub bytes: Vec<u8>,
     pub floats: Vec<f32>,
+    /// The images with numbers that are NaN or infinite.
+    pub non_finite: Vec<usize>,
 }
 
 /// A batch of one input that is put together here.
@@ -88,6 +129,16 @@ impl Owned {
             Self::Bytes(all) => Input::Bytes(all),
             Self::Floats(all) => Input::Floats(all),
             Self::Labels(all) => Input::Labels(all),
+        }
+    }
+
+    /// Appends some numbers.
+    pub fn extend(&mut self, input: &Input<'_>, numbers: std::ops::Range<usize>) {
+        match (self, input) {
+            (Self::Bytes(to), Input::Bytes(from)) => to.extend_from_slice(&from[numbers]),
+            (Self::Floats(to), Input::Floats(from)) => to.extend_from_slice(&from[numbers]),
+            (Self::Labels(to), Input::Labels(from)) => to.extend_from_slice(&from[numbers]),
+            _ => unreachable!("both are of the port's type"),
         }
     }
 
@@ -139,6 +190,8 @@ impl Output {
                 to[begin..begin + size].copy_from_slice(&other[from..from + size]);
             }
         }
+        let of_these = other.non_finite.iter().filter(|&&image| (from..from + images).contains(&image));
+        self.non_finite.extend(of_these.map(|image| image - from + to));
         let [to, from, size] = [to, from, images].map(|images| images * port.size());
         match port.element {
             Element::U8 => part(&mut self.bytes, to, &other.bytes, from, size),
@@ -156,7 +209,7 @@ impl Output {
 }
 
 /// The inputs and the outputs of a graph.
-pub(crate) fn of(kind: GraphKind, architecture: &Architecture) -> (Vec<Port>, Vec<Port>) {
+pub(crate) fn of(kind: GraphKind, architecture: &Architecture) -> Ports {
     let port =
         |name: &str, element, shape: &[usize]| Port { name: name.into(), element, shape: shape.into() };
     let image = [architecture.height, architecture.width, architecture.channels];
@@ -180,7 +233,7 @@ pub(crate) fn of(kind: GraphKind, architecture: &Architecture) -> (Vec<Port>, Ve
     if architecture.classes > 0 {
         inputs.push(port("label", Element::I64, &[]));
     }
-    (inputs, outputs)
+    Ports { inputs, outputs }
 }
 
 /// Compares a graph's inputs or outputs with those that the architecture needs.

@@ -1,5 +1,5 @@
 //! Progress of loading, and the time that each step took.
-use crate::{GraphKind, Provider};
+use crate::{GraphKind, Provider, trace};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -97,6 +97,7 @@ impl Progress {
     }
 
     pub fn report(&self, step: LoadStep) {
+        trace::load_step(&step);
         if let Some(listener) = &self.0 {
             listener(step);
         }

@@ -3,7 +3,7 @@ use crate::Error;
 use crate::library::{Library, Preference};
 #[cfg(feature = "openvino")]
 use crate::provider::OpenVino;
-use crate::provider::{Cuda, Provider, TensorRt};
+use crate::provider::{ConvSearch, Cuda, Provider, TensorRt};
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,8 @@ pub(crate) struct Setting<'a> {
     pub cache: Option<&'a Path>,
     /// Whether the graph has 8-bit integers, which TensorRT must be allowed.
     pub int8: bool,
+    /// Whether the provider is the only one, and so must take every node.
+    pub alone: bool,
     /// Inputs of the graph, with their shapes behind the batch axis.
     pub inputs: &'a [(String, Vec<usize>)],
 }
@@ -135,7 +137,17 @@ fn cuda(options: &Cuda) -> ep::CUDA {
         .with_tf32(options.tf32)
         .with_cuda_graph(options.graphs)
         // What the searches for a convolution's algorithm leave behind is otherwise rounded up.
-        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested);
+        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+        .with_prefer_nhwc(options.nhwc)
+        .with_conv_algorithm_search(match options.search {
+            ConvSearch::Exhaustive => ep::cuda::ConvAlgorithmSearch::Exhaustive,
+            ConvSearch::Heuristic => ep::cuda::ConvAlgorithmSearch::Heuristic,
+            ConvSearch::Default => ep::cuda::ConvAlgorithmSearch::Default,
+        });
+    let provider = match options.memory_limit {
+        Some(bytes) => provider.with_memory_limit(bytes),
+        None => provider,
+    };
     with_options(provider, &options.options)
 }
 
@@ -147,14 +159,20 @@ fn tensorrt(options: &TensorRt, setting: &Setting<'_>) -> ep::TensorRT {
         };
         setting.inputs.iter().map(shape).collect::<Vec<_>>().join(",")
     };
-    let [min, opt, max] = options.batches.map(shapes);
     let mut provider = ep::TensorRT::default()
         .with_device_id(options.device as i32)
         .with_fp16(options.fp16)
-        .with_int8(setting.int8)
-        .with_profile_min_shapes(min)
-        .with_profile_opt_shapes(opt)
-        .with_profile_max_shapes(max);
+        .with_int8(setting.int8);
+    if setting.alone {
+        // Ranges that are given must be given for the inputs of every part of a graph, whose names nobody knows before:
+        // where a node may fall to another provider, they are left to the runs.
+        let [min, opt, max] = options.batches.map(shapes);
+        provider =
+            provider.with_profile_min_shapes(min).with_profile_opt_shapes(opt).with_profile_max_shapes(max);
+    }
+    if let Some(bytes) = options.workspace {
+        provider = provider.with_max_workspace_size(bytes);
+    }
     if let Some(folder) = setting.cache {
         provider = provider
             .with_engine_cache(true)
@@ -201,18 +219,31 @@ mod tests {
     }
 
     fn setting<'a>(inputs: &'a [(String, Vec<usize>)], cache: Option<&'a Path>) -> Setting<'a> {
-        Setting { threads: 2, cache, int8: true, inputs }
+        Setting { threads: 2, cache, int8: true, alone: true, inputs }
     }
 
     #[test]
     fn the_options_of_cuda() {
-        let options =
-            format!("{:?}", cuda(&Cuda::default().device(1).graphs(true).option("prefer_nhwc", "1")));
+        let options = format!(
+            "{:?}",
+            cuda(
+                &Cuda::default()
+                    .device(1)
+                    .graphs(true)
+                    .memory_limit(1 << 30)
+                    .nhwc(true)
+                    .search(ConvSearch::Heuristic)
+                    .option("fuse_conv_bias", "1")
+            )
+        );
         for expected in [
+            "\"fuse_conv_bias\": \"1\"",
+            "\"gpu_mem_limit\": \"1073741824\"",
+            "\"cudnn_conv_algo_search\": \"HEURISTIC\"",
             "\"device_id\": \"1\"",
             "\"enable_cuda_graph\": \"true\"",
             "\"use_tf32\": \"false\"",
-            "\"prefer_nhwc\": \"1\"",
+            "\"prefer_nhwc\": \"true\"",
         ] {
             assert!(options.contains(expected), "{options} lacks {expected}");
         }
@@ -234,6 +265,12 @@ mod tests {
         ] {
             assert!(options.contains(expected), "{options} lacks {expected}");
         }
+        let behind = Setting { alone: false, ..setting(&inputs, None) };
+        let behind = format!("{:?}", tensorrt(&all.clone().workspace(1 << 20), &behind));
+        assert!(
+            !behind.contains("profile") && behind.contains("\"trt_max_workspace_size\": \"1048576\""),
+            "{behind}"
+        );
         let uncached = format!("{:?}", tensorrt(&all, &setting(&inputs, None)));
         assert!(!uncached.contains("cache"), "{uncached}");
     }

@@ -1,6 +1,6 @@
 //! Sessions of ONNX Runtime: how they are made, and of what.
 use crate::Error;
-use crate::device::Device;
+use crate::device::{self, Device};
 use crate::library::Library;
 use crate::ports::Port;
 use crate::provider::Provider;
@@ -31,6 +31,8 @@ pub(crate) struct SessionOptions {
     pub batch: Option<usize>,
     /// Where the tensors of inputs and outputs lie, if not in the host's memory.
     pub device: Option<Arc<dyn Device>>,
+    /// Whether each batch size is captured as a CUDA graph.
+    pub captures: bool,
 }
 
 /// Sessions are created one at a time: concurrent creation has crashed ONNX Runtime.
@@ -43,6 +45,7 @@ impl SessionOptions {
             threads: self.threads,
             cache: self.cache.as_deref(),
             int8: self.int8,
+            alone: self.providers.len() == 1,
             inputs: &inputs.iter().map(|port| (port.name.clone(), port.shape.clone())).collect::<Vec<_>>(),
         };
         let environment = |source: ort::Error| Error::Environment { source: source.into() };
@@ -98,6 +101,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub fn session(&self, inputs: &[Port], options: &SessionOptions) -> Result<Session, Error> {
+        let _allocating = options.device.is_some().then(device::allocating);
         let builder = options.builder(inputs)?;
         self.commit(builder).map_err(|source| match &options.providers[0] {
             Provider::Cpu => Error::Load { path: self.path.clone(), source: source.into() },

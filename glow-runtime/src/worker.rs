@@ -1,13 +1,13 @@
-//! A session, and the tensors that are bound to its inputs and outputs.
-use crate::device::Device;
-use crate::ports::{Element, Input, Output, Port};
-use crate::provider::Provider;
+//! A session, and the tensors of its inputs and outputs.
+use crate::device::{self, Device, Memory};
+use crate::host_tensor::HostTensor;
+use crate::ports::{Element, Input, Output, Port, Ports, Wanted};
 use crate::session::{Model, SessionOptions};
 use crate::weights::Weights;
 use ort::AsPointer;
-use ort::memory::Allocator;
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
-use ort::value::DynTensor;
+use smallvec::SmallVec;
+use std::ffi::{CString, c_char};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,171 +17,232 @@ pub(crate) struct Worker {
     // Dropped before the session, and that before the weights.
     bound: Vec<Bound>,
     session: Session,
+    ports: Arc<Ports>,
+    names: Names,
     device: Option<Arc<dyn Device>>,
-    rebinds: bool,
-    captures_graphs: bool,
+    /// Whether each batch size is captured as a CUDA graph.
+    captures: bool,
     _weights: Option<Arc<Weights>>,
+}
+
+/// What is to be run.
+#[derive(Clone)]
+pub(crate) struct Work {
+    /// Images of the inputs.
+    pub range: Range<usize>,
+    /// Images that are run, at least as many as there are in the range; what is computed for the others is left out.
+    pub batch: usize,
+    /// The number of the first in what comes out.
+    pub first: usize,
+    /// What of the outputs.
+    pub wanted: Wanted,
 }
 
 /// The tensors of one batch size.
 struct Bound {
     batch: usize,
-    binding: IoBinding,
-    inputs_are_bound: bool,
-    inputs: Vec<Buffer>,
-    outputs: Vec<Buffer>,
-    /// For CUDA graphs: which one is to be captured or replayed.
-    options: Option<RunOptions<NoSelectedOutputs>>,
+    captured: Option<Captured>,
+    inputs: Vec<HostTensor>,
+    outputs: Vec<HostTensor>,
 }
 
-/// A tensor in the host's memory, and the one on the device that it is copied to or from.
-struct Buffer {
-    host: DynTensor,
-    device: Option<DynTensor>,
+/// For CUDA graphs, which read and write the same addresses of the GPU at each replay.
+struct Captured {
+    // Dropped before the memory that it names.
+    binding: IoBinding,
+    inputs: Vec<Box<dyn Memory>>,
+    outputs: Vec<Box<dyn Memory>>,
+    /// Which graph is to be captured or replayed.
+    options: RunOptions<NoSelectedOutputs>,
+}
+
+/// The names of inputs and outputs, as C has them.
+struct Names {
+    inputs: Vec<CString>,
+    outputs: Vec<CString>,
 }
 
 /// The batch sizes whose tensors are kept, those used last: enough for the powers of two up to 32.
 const BATCHES: usize = 6;
 
+/// As many as most models have inputs, without the heap.
+type Few<T> = SmallVec<[T; 8]>;
+
 impl Worker {
-    pub fn new(session: Session, model: &Model, options: &SessionOptions) -> Self {
-        let captures_graphs = options.providers.iter().any(Provider::captures_graphs);
+    pub fn new(session: Session, model: &Model, ports: Arc<Ports>, options: &SessionOptions) -> Self {
+        let names = |ports: &[Port]| {
+            let name = |port: &Port| CString::new(port.name.as_str()).expect("names are the architecture's");
+            ports.iter().map(name).collect()
+        };
         Self {
             bound: Vec::new(),
             session,
+            names: Names { inputs: names(&ports.inputs), outputs: names(&ports.outputs) },
+            ports,
             device: options.device.clone(),
-            rebinds: rebinds(&options.providers),
-            captures_graphs,
+            captures: options.captures,
             _weights: model.constants.as_ref().map(|constants| constants.weights()),
         }
     }
 
-    /// Runs the images of `range` and appends what comes out. `batch` of them are run, at least as many as
-    /// there are in the range; what is computed for the others is left out.
-    pub fn run(
-        &mut self,
-        ports: (&[Port], &[Port]),
-        inputs: &[Input<'_>],
-        range: Range<usize>,
-        batch: usize,
-        outputs: &mut [Output],
-    ) -> ort::Result<()> {
-        let images = range.len();
-        let (rebinds, device) = (self.rebinds, self.device.clone());
-        let bound = self.bind(ports, batch)?;
-        for ((buffer, port), input) in bound.inputs.iter_mut().zip(ports.0).zip(inputs) {
-            let size = port.size();
-            let elements = range.start * size..range.end * size;
-            match input {
-                Input::Bytes(all) => copy(&all[elements], &mut buffer.host)?,
-                Input::Floats(all) => copy(&all[elements], &mut buffer.host)?,
-                Input::Labels(all) => copy(&all[elements], &mut buffer.host)?,
-            }
-            if let (Some(device), Some(there)) = (&device, &mut buffer.device) {
-                device.upload(&buffer.host, there)?;
-            }
-        }
-        if rebinds || !bound.inputs_are_bound {
-            for (buffer, port) in bound.inputs.iter().zip(ports.0) {
-                bound.binding.bind_input(&port.name, buffer.device.as_ref().unwrap_or(&buffer.host))?;
-            }
-            bound.inputs_are_bound = true;
-        }
-        let options = bound.options.as_ref().map_or(std::ptr::null(), AsPointer::ptr);
-        let binding = bound.binding.ptr();
-        // SAFETY: the binding is that of this session, and `&mut self` keeps other threads from both. The
-        // crate's own `run_binding` would allocate a handle for each output, which are at hand here.
-        unsafe {
-            let run = ort::api().RunWithBinding;
-            let session = self.session.ptr().cast_mut();
-            ort::Error::<()>::result_from_status(run(session, options, binding))?;
-        }
+    /// Runs some images and appends what comes out.
+    pub fn run(&mut self, inputs: &[Input<'_>], work: &Work, outputs: &mut [Output]) -> ort::Result<()> {
+        let is_new = self.bound.iter().all(|bound| bound.batch != work.batch);
+        // What frees or allocates the device's memory keeps out of the captures of others.
+        let _allocating = (self.device.is_some() && !(self.captures && is_new)).then(device::allocating);
+        let _capturing = (self.captures && is_new).then(device::capturing);
+        self.bind(work.batch)?;
+        let images = work.range.len();
         let bound = self.bound.last_mut().expect("bound above");
-        for ((buffer, port), output) in bound.outputs.iter_mut().zip(ports.1).zip(outputs) {
-            if let (Some(device), Some(there)) = (&device, &buffer.device) {
-                device.download(there, &mut buffer.host)?;
-            }
-            let elements = ..images * port.size();
-            match port.element {
-                Element::U8 => {
-                    output.bytes.extend_from_slice(&buffer.host.try_extract_tensor()?.1[elements]);
+        let device = self.device.as_deref();
+        for ((tensor, port), input) in bound.inputs.iter_mut().zip(&self.ports.inputs).zip(inputs) {
+            tensor.write(input, work.range.start * port.size()..work.range.end * port.size());
+        }
+        match (&mut bound.captured, device) {
+            (Some(captured), Some(device)) => {
+                // The images that fill the batch up as well.
+                for ((from, to), port) in
+                    bound.inputs.iter().zip(&mut captured.inputs).zip(&self.ports.inputs)
+                {
+                    device.upload(from.value(), to.as_mut(), from.bytes_of(work.batch * port.size()))?;
                 }
-                _ => output.floats.extend_from_slice(&buffer.host.try_extract_tensor()?.1[elements]),
+                run_binding(&mut self.session, captured)?;
+                for (i, (from, to)) in captured.outputs.iter().zip(&mut bound.outputs).enumerate() {
+                    if work.wanted.needs(i) {
+                        let bytes = to.bytes_of(images * self.ports.outputs[i].size());
+                        device.download(from.as_ref(), to.value_mut(), bytes)?;
+                    }
+                }
             }
+            _ => run_in_place(&mut self.session, &self.names, bound, work.wanted)?,
+        }
+        for (i, (tensor, port)) in bound.outputs.iter().zip(&self.ports.outputs).enumerate() {
+            outputs[i].append(tensor, port, images, work, i);
         }
         Ok(())
     }
 
-    /// The tensors of a batch size, which become the last of the list.
-    fn bind(&mut self, (inputs, outputs): (&[Port], &[Port]), batch: usize) -> ort::Result<&mut Bound> {
+    /// Makes the tensors of a batch size the last of the list.
+    fn bind(&mut self, batch: usize) -> ort::Result<()> {
         if let Some(place) = self.bound.iter().position(|bound| bound.batch == batch) {
             // The one unused for longest stays first.
             self.bound[place..].rotate_left(1);
-        } else {
-            // A captured graph stays with its addresses: it can be neither moved nor freed.
-            if self.bound.len() == BATCHES && !self.captures_graphs {
-                self.bound.remove(0);
-            }
-            let mut binding = self.session.create_binding()?;
-            let inputs = self.buffers(inputs, batch)?;
-            let mut bound = self.buffers(outputs, batch)?;
-            for (buffer, port) in bound.iter_mut().zip(outputs) {
-                binding.bind_output(&port.name, buffer.device.as_mut().unwrap_or(&mut buffer.host))?;
-            }
-            let mut options = None;
-            if self.captures_graphs {
-                let mut run = RunOptions::new()?;
-                run.set("gpu_graph_id", batch.to_string())?;
-                options = Some(run);
-            }
-            let outputs = bound;
-            self.bound.push(Bound { batch, binding, inputs_are_bound: false, inputs, outputs, options });
+            return Ok(());
         }
-        Ok(self.bound.last_mut().expect("not empty"))
-    }
-
-    fn buffers(&self, ports: &[Port], batch: usize) -> ort::Result<Vec<Buffer>> {
-        let buffer = |port: &Port| {
-            let shape: Vec<usize> = [&[batch], &port.shape[..]].concat();
-            let element = port.element.onnx();
-            let device = self.device.as_ref();
-            let device = device.map(|device| device.allocate(&self.session, element, &shape)).transpose()?;
-            let mut host = DynTensor::new(&Allocator::default(), element, shape)?;
-            // Images that only fill a batch up are computed as well: of numbers, not of what was there before.
-            match port.element {
-                Element::U8 => host.try_extract_tensor_mut::<u8>()?.1.fill(0),
-                Element::F32 => host.try_extract_tensor_mut::<f32>()?.1.fill(0.0),
-                Element::I64 => host.try_extract_tensor_mut::<i64>()?.1.fill(0),
-            }
-            Ok(Buffer { host, device })
+        // A captured graph stays with its addresses: it can be neither moved nor freed.
+        if self.bound.len() == BATCHES && !self.captures {
+            self.bound.remove(0);
+        }
+        let device = self.device.as_deref();
+        let tensors = |ports: &[Port]| -> ort::Result<Vec<HostTensor>> {
+            ports.iter().map(|port| HostTensor::new(&self.session, device, port, batch)).collect()
         };
-        ports.iter().map(buffer).collect()
+        let (inputs, outputs) = (tensors(&self.ports.inputs)?, tensors(&self.ports.outputs)?);
+        let captured = match device {
+            Some(device) if self.captures => Some(Captured::new(&self.session, device, &self.ports, batch)?),
+            _ => None,
+        };
+        self.bound.push(Bound { batch, captured, inputs, outputs });
+        Ok(())
     }
 }
 
-/// Whether inputs are bound anew for every run. ONNX Runtime copies an input when it is bound if the node that
-/// reads it is on another device, and reads that copy from then on: unless all of it runs on the CPU, or
-/// on the one device that a captured graph needs, what is written later might never be seen.
-fn rebinds(providers: &[Provider]) -> bool {
-    !providers.iter().all(Provider::is_cpu) && !providers.iter().any(Provider::captures_graphs)
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _allocating = self.device.is_some().then(device::allocating);
+        self.bound.clear();
+    }
 }
 
-fn copy<T: ort::value::PrimitiveTensorElementType + Copy>(from: &[T], to: &mut DynTensor) -> ort::Result<()> {
-    to.try_extract_tensor_mut()?.1[..from.len()].copy_from_slice(from);
-    Ok(())
+impl Captured {
+    fn new(session: &Session, device: &dyn Device, ports: &Ports, batch: usize) -> ort::Result<Self> {
+        let memory = |ports: &[Port]| -> ort::Result<Vec<Box<dyn Memory>>> {
+            let one = |port: &Port| {
+                let shape: Vec<usize> = [&[batch], &port.shape[..]].concat();
+                device.allocate(session, port.element.onnx(), &shape)
+            };
+            ports.iter().map(one).collect()
+        };
+        let (inputs, mut outputs) = (memory(&ports.inputs)?, memory(&ports.outputs)?);
+        let mut binding = session.create_binding()?;
+        for (memory, port) in inputs.iter().zip(&ports.inputs) {
+            binding.bind_input(&port.name, memory.tensor())?;
+        }
+        for (memory, port) in outputs.iter_mut().zip(&ports.outputs) {
+            binding.bind_output(&port.name, memory.tensor_mut())?;
+        }
+        let mut options = RunOptions::new()?;
+        options.set("gpu_graph_id", batch.to_string())?;
+        Ok(Self { binding, inputs, outputs, options })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Cuda;
+/// Runs a session on the tensors of the host, out of which and into which ONNX Runtime copies what its providers need
+/// elsewhere: at each run anew, and as a part of it.
+fn run_in_place(session: &mut Session, names: &Names, bound: &mut Bound, wanted: Wanted) -> ort::Result<()> {
+    let input_names: Few<*const c_char> = names.inputs.iter().map(|name| name.as_ptr()).collect();
+    let inputs: Few<*const ort::sys::OrtValue> =
+        bound.inputs.iter().map(|tensor| tensor.value().ptr()).collect();
+    let (mut output_names, mut outputs) =
+        (Few::<*const c_char>::new(), Few::<*mut ort::sys::OrtValue>::new());
+    for (i, (name, tensor)) in names.outputs.iter().zip(&mut bound.outputs).enumerate() {
+        if wanted.needs(i) {
+            output_names.push(name.as_ptr());
+            outputs.push(tensor.value_mut().ptr_mut());
+        }
+    }
+    // SAFETY: the names are C strings and the values live tensors, as many as said; `&mut` keeps other threads from the
+    // session and from the tensors. Outputs that are given are written in place. The crate's own `run` would make
+    // new tensors for each call.
+    unsafe {
+        ort::Error::<()>::result_from_status((ort::api().Run)(
+            session.ptr().cast_mut(),
+            std::ptr::null(),
+            input_names.as_ptr(),
+            inputs.as_ptr(),
+            inputs.len(),
+            output_names.as_ptr(),
+            output_names.len(),
+            outputs.as_mut_ptr(),
+        ))
+    }
+}
 
-    #[test]
-    fn inputs_are_bound_once_only_where_nothing_is_copied() {
-        let cuda = || Provider::Cuda(Cuda::default());
-        let captured = || Provider::Cuda(Cuda::default().graphs(true));
-        assert!(!rebinds(&[Provider::Cpu]));
-        assert!(rebinds(&[cuda()]) && rebinds(&[cuda(), Provider::Cpu]));
-        assert!(!rebinds(&[captured()]));
+/// Runs a session on what is bound.
+fn run_binding(session: &mut Session, captured: &mut Captured) -> ort::Result<()> {
+    // SAFETY: the binding is that of this session, and `&mut` keeps other threads from both. The crate's own
+    // `run_binding` would allocate a handle for each output, which are at hand here.
+    unsafe {
+        let run = ort::api().RunWithBinding;
+        let (options, binding) = (captured.options.ptr(), captured.binding.ptr());
+        ort::Error::<()>::result_from_status(run(session.ptr().cast_mut(), options, binding))
+    }
+}
+
+impl Output {
+    /// Appends the first images of a tensor, the output number `i`, as far as it is wanted.
+    fn append(&mut self, tensor: &HostTensor, port: &Port, images: usize, work: &Work, i: usize) {
+        if !work.wanted.needs(i) {
+            return;
+        }
+        let size = port.size();
+        match port.element {
+            Element::U8 if work.wanted.values(i) => {
+                self.bytes.extend_from_slice(&tensor.bytes()[..images * size]);
+            }
+            Element::F32 => {
+                let floats = &tensor.floats()[..images * size];
+                for (place, image) in floats.chunks_exact(size).enumerate() {
+                    // Without a branch for each number.
+                    if image.iter().fold(false, |found, value| found | !value.is_finite()) {
+                        self.non_finite.push(work.first + place);
+                    }
+                }
+                if work.wanted.values(i) {
+                    self.floats.extend_from_slice(floats);
+                }
+            }
+            _ => {}
+        }
     }
 }

@@ -2,8 +2,11 @@
 mod support;
 
 use glow_models::{Bundle, DECODER_FILE, ENCODER_FILE, MANIFEST_FILE, WEIGHTS_FILE};
-use glow_runtime::{EncodeOptions, Error, Glow, Interpolation, Latents, SampleOptions, ScoreOptions};
-use ndarray::Array4;
+use glow_runtime::{
+    EncodeOptions, Error, Glow, Interpolation, Job, Latents, SampleOptions, Scheduler, SchedulerOptions,
+    ScoreOptions,
+};
+use ndarray::{Array4, Axis};
 use std::path::Path;
 use support::{conditional, copy, load, noise, shapes, unconditional};
 
@@ -97,9 +100,39 @@ fn numbers_that_are_none() {
         (given, "the given latent of image 2 is NaN or infinite"),
         (
             glow.decode(&far, None).map(drop),
-            "the decoded value of image 0 is NaN or infinite: its latent lies too far",
+            "the decoded value of images 0, 1 is NaN or infinite: too far out",
         ),
     ]);
+}
+
+#[test]
+fn one_image_that_fails_leaves_the_others() {
+    let glow = load();
+    let mut levels = glow.sample_latents(5, &SampleOptions::new()).unwrap().into_levels();
+    let whole = glow.decode(&Latents::from_levels(levels.clone()).unwrap(), None).unwrap();
+    levels[0].index_axis_mut(Axis(0), 2).fill(1e38);
+    let latents = Latents::from_levels(levels).unwrap();
+    let partial = glow.decode_partial(&latents, None).unwrap();
+    assert_eq!(partial.non_finite, [2]);
+    for i in [0, 1, 3, 4] {
+        let [actual, expected] = [&partial.value, &whole].map(|decoded| {
+            (decoded.images.index_axis(Axis(0), i).to_owned(), decoded.x.index_axis(Axis(0), i).to_owned())
+        });
+        assert_eq!(actual, expected, "image {i}");
+    }
+    assert!(partial.value.images.index_axis(Axis(0), 2).iter().all(|&value| value == 0));
+    let whole = glow.decode(&latents, None);
+    assert!(matches!(whole, Err(Error::NonFinite { ref images, .. }) if *images == [2]), "{whole:?}");
+
+    // Samples, and through a scheduler, whatever they are merged with.
+    let far = SampleOptions::new().temperature(1e30);
+    assert_eq!(glow.sample_partial(2, &far).unwrap().non_finite, [0, 1]);
+    let near = SampleOptions::new();
+    assert_eq!(glow.sample_partial(2, &near).unwrap().value, glow.sample(2, &near).unwrap());
+    let scheduler = Scheduler::new(load(), SchedulerOptions::new()).unwrap();
+    let [far, near] = [far, near].map(|options| scheduler.submit(Job::sample_partial(3, options)).unwrap());
+    assert_eq!(far.wait().unwrap().non_finite, [0, 1, 2]);
+    assert_eq!(near.wait().unwrap(), glow.sample_partial(3, &SampleOptions::new()).unwrap());
 }
 
 #[test]

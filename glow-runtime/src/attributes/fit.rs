@@ -132,7 +132,7 @@ impl Attributes {
         }
         if let Some(place) = latents.iter().position(|value| !value.is_finite()) {
             let image = place / latents.ncols();
-            return Err(Error::NonFinite { array: "the given latent", image, hint: "" });
+            return Err(Error::NonFinite { array: "the given latent", images: vec![image], hint: "" });
         }
         let place = self.attributes.iter().position(|attribute| attribute.name == name);
         let others = self.attributes.iter().enumerate().filter(|&(other, _)| Some(other) != place);

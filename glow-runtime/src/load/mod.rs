@@ -11,7 +11,7 @@ use crate::progress::{LoadStep, LoadTimes, timed};
 use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
-use crate::{Error, Glow, GraphKind, device};
+use crate::{Error, Glow, GraphKind, device, trace};
 use cache::Purpose;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
@@ -24,6 +24,7 @@ use tempfile::TempDir;
 /// Loads a bundle as the options say.
 pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error> {
     options.validate()?;
+    trace::span!(INFO, "load");
     let begin = Instant::now();
     let mut times = LoadTimes::default();
     let kinds = options.kinds();
@@ -101,6 +102,7 @@ impl Loading<'_> {
             trim: self.options.trim_memory,
             batch: self.bundle.manifest().batch,
             device: device::of(&providers),
+            captures: providers.iter().any(Provider::captures_graphs),
             providers,
         };
         let found = match &entry {
@@ -111,6 +113,7 @@ impl Loading<'_> {
             Some(glow) => glow,
             None => self.load_new(entry.as_deref(), &session_options, times)?,
         };
+        trace::span!(DEBUG, "try_out");
         timed(&mut times.warm_up, || self.warm_up(&glow))?;
         timed(&mut times.check, || self.check(&glow, entry.as_deref().filter(|_| on_cpu)))?;
         Ok(glow)
@@ -130,8 +133,8 @@ impl Loading<'_> {
             .map(|kind| kind.file())
             .chain([WEIGHTS_FILE])
             .map(|file| files.get(file).map_or("", |entry| entry.sha256.as_str()));
-        let on_gpu = providers.iter().any(|provider| provider.cuda_device().is_some());
-        let machine = if on_gpu { library::gpu::fingerprint() } else { String::new() };
+        let gpu = providers.iter().find_map(Provider::cuda_device);
+        let machine = gpu.map_or_else(String::new, library::gpu::fingerprint);
         let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
         // Two builds of one version may compute differently.
         let parts = hashes
@@ -191,11 +194,12 @@ impl Loading<'_> {
         }
         let engines = self.engines(options);
         let options = engines.as_ref().unwrap_or(options);
+        let origin = trace::Origin::here();
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
                 scope.spawn(|| {
                     let begin = Instant::now();
-                    verify_weights(self.bundle).map(|()| begin.elapsed())
+                    origin.within(|| verify_weights(self.bundle)).map(|()| begin.elapsed())
                 })
             });
             let glow = self.prepare_and_assemble(entry, options, times);
@@ -245,6 +249,7 @@ impl Loading<'_> {
         entry: Option<&Path>,
         options: &SessionOptions,
     ) -> Result<(Models, Option<TempDir>), Error> {
+        trace::span!(DEBUG, "prepare");
         let on_cpu = options.providers.iter().all(Provider::is_cpu);
         let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
         if on_cpu && self.options.share_weights && worthwhile {
@@ -273,6 +278,7 @@ impl Loading<'_> {
         options: &SessionOptions,
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
+        trace::span!(DEBUG, "sessions");
         let architecture = &self.bundle.manifest().architecture;
         let (mut encoder, mut decoder) = (None, None);
         timed(&mut times.sessions, || -> Result<(), Error> {
@@ -305,7 +311,7 @@ impl Loading<'_> {
     }
 
     fn warm_up(&self, glow: &Glow) -> Result<(), Error> {
-        let batches = &self.options.warm_up;
+        let batches = &self.options.batches_to_run(glow.providers());
         if batches.is_empty() {
             return Ok(());
         }
@@ -340,5 +346,6 @@ enum Hashing {
 
 /// Checks the weights' file, unless the graphs hold the weights.
 fn verify_weights(bundle: &Bundle) -> Result<(), BundleError> {
+    trace::span!(DEBUG, "weights");
     if bundle.manifest().is_inline() { Ok(()) } else { bundle.verify(WEIGHTS_FILE) }
 }

@@ -76,9 +76,15 @@ impl LoadOptions {
             let value = self.sessions.to_string();
             return Err(Error::Option { option: "sessions", value, allowed: "at most 1024" });
         }
-        if self.sessions > 1 && self.providers.iter().any(Provider::captures_graphs) {
-            let allowed = "1 with CUDA graphs, which ONNX Runtime captures for one thread";
+        let captures = self.providers.iter().any(Provider::captures_graphs);
+        if captures && self.sessions > 1 {
+            let allowed = "1 with CUDA graphs, as nothing may allocate while one is captured";
             return Err(Error::Option { option: "sessions", value: self.sessions.to_string(), allowed });
+        }
+        if captures && self.providers.len() > 1 {
+            let value = format!("{:?}", self.providers);
+            let allowed = "CUDA alone with CUDA graphs, as every node must run there";
+            return Err(Error::Option { option: "providers", value, allowed });
         }
         let auto = self.providers.contains(&Provider::Auto);
         if self.providers.is_empty() || auto && self.providers.len() > 1 {
@@ -98,6 +104,13 @@ impl LoadOptions {
 
     pub fn threads_per_session(&self) -> usize {
         self.threads.unwrap_or_else(|| (cores() / self.sessions).max(1))
+    }
+
+    /// Batch sizes that loading runs: those that are asked for, and those that a provider must learn of.
+    pub fn batches_to_run(&self, providers: &[Provider]) -> Vec<usize> {
+        let mut batches = Provider::to_learn(providers);
+        batches.extend(&self.warm_up);
+        batches
     }
 
     /// Images that run at once.
@@ -159,5 +172,8 @@ mod tests {
         let options = |sessions| LoadOptions { providers: providers.clone(), sessions, ..Default::default() };
         assert!(options(1).validate().is_ok());
         assert!(matches!(options(2).validate(), Err(Error::Option { option: "sessions", .. })));
+        let mut behind = options(1);
+        behind.providers.push(Provider::Cpu);
+        assert!(matches!(behind.validate(), Err(Error::Option { option: "providers", .. })));
     }
 }

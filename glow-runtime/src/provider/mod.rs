@@ -42,7 +42,7 @@ pub enum Provider {
 /// ```
 /// use glow_runtime::{Cuda, Provider};
 ///
-/// let provider = Provider::Cuda(Cuda::default().device(1).option("cudnn_conv_algo_search", "HEURISTIC"));
+/// let provider = Provider::Cuda(Cuda::default().device(1).nhwc(true).option("fuse_conv_bias", "1"));
 /// assert_eq!(provider.to_string(), "CUDA, device 1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,16 +53,41 @@ pub struct Cuda {
     /// Whether each batch size is captured as a CUDA graph, which saves the cost of
     /// launching thousands of kernels. Every node must then run on the GPU. Default false.
     ///
-    /// Experimental. ONNX Runtime captures a graph for the thread that runs it, so it is refused with more than
-    /// one [session](crate::GlowBuilder::sessions), and all calls should come from one thread, as those of a
-    /// [`Scheduler`](crate::Scheduler) do: every further thread captures each batch size anew.
+    /// Experimental. CUDA must be the only provider, and there must be one [session](crate::GlowBuilder::sessions).
+    /// Each graph of the model runs on a thread of its own, whoever calls, as ONNX Runtime captures for the thread that
+    /// runs. While a batch size is captured, at its first run, nothing in the process may allocate
+    /// memory of a GPU: this crate sees to that for itself, and other code that uses the GPU must be idle. So
+    /// [warm up](crate::GlowBuilder::warm_up) every size while loading.
     pub graphs: bool,
     /// Whether products may be computed in TF32, with ten bits of mantissa: faster, and reconstruction
     /// is no longer exact. Default false. cuDNN may use it in spite of this;
     /// `NVIDIA_TF32_OVERRIDE=0` in the environment forbids it to every library.
     pub tf32: bool,
+    /// The most bytes of the GPU's memory that each graph's session may take for weights and activations; what cuDNN
+    /// needs for its convolutions is not in it. Beyond it a call fails with
+    /// [`RunFailure::OutOfMemory`](crate::RunFailure::OutOfMemory). Default: no limit.
+    pub memory_limit: Option<usize>,
+    /// Whether convolutions get their tensors in the layout NHWC, which tensor cores want: faster in half precision.
+    /// ONNX Runtime must be built with such kernels. Default false.
+    pub nhwc: bool,
+    /// How cuDNN's algorithm for a convolution is found, at the first run of each batch size. Default
+    /// [`ConvSearch::Exhaustive`].
+    pub search: ConvSearch,
     /// Further options of ONNX Runtime's CUDA provider, by its own names; they override the others.
     pub options: Vec<(String, String)>,
+}
+
+/// How cuDNN's algorithm for a convolution is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ConvSearch {
+    /// All are timed. This takes seconds for each new batch size, and memory as the hungriest algorithm needs it.
+    #[default]
+    Exhaustive,
+    /// cuDNN's own guess: at once, and mostly the same.
+    Heuristic,
+    /// The algorithm that needs no further memory.
+    Default,
 }
 
 /// Options of [`Provider::TensorRt`].
@@ -70,24 +95,32 @@ pub struct Cuda {
 /// TensorRT computes float32 convolutions and products in TF32, with ten bits of mantissa, and ONNX Runtime has
 /// no option against it: set `NVIDIA_TF32_OVERRIDE=0` in the environment, before the process first uses
 /// CUDA, where reconstruction must be exact.
+///
+/// Alone in its list, TensorRT must take every node, and its engines are built for [`TensorRt::batches`] at loading.
+/// With other providers behind it, each part of a graph that it takes becomes an engine whose range of batch sizes is
+/// learnt from the runs: loading runs all three of [`TensorRt::batches`], so that no call builds one anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorRt {
     /// Number of the GPU. Default 0.
     pub device: u32,
-    /// Whether TensorRT may compute in half precision, anywhere in the graph. Bundles in fp16 need it. Default
-    /// false.
+    /// Whether TensorRT may compute in half precision. It chooses where, by speed: not only in the coupling networks, as
+    /// bundles in fp16 do, but anywhere in the flow as well, so that likelihoods and reconstructions are less
+    /// exact than the bundle's card says. Bundles in fp16 need it. Default false.
     pub fp16: bool,
     /// The smallest, the usual and the largest batch that the engine is built for. Smaller batches are filled
     /// up, larger ones go through in chunks. Default 1, 8 and 32.
     pub batches: [usize; 3],
+    /// The most bytes of the GPU's memory that an engine may take for intermediate results. Default: TensorRT's own
+    /// limit, all of the memory.
+    pub workspace: Option<usize>,
     /// Further options of ONNX Runtime's TensorRT provider, by its own names; they override the others.
     pub options: Vec<(String, String)>,
 }
 
 impl Default for TensorRt {
     fn default() -> Self {
-        Self { device: 0, fp16: false, batches: [1, 8, 32], options: Vec::new() }
+        Self { device: 0, fp16: false, batches: [1, 8, 32], workspace: None, options: Vec::new() }
     }
 }
 
@@ -144,6 +177,24 @@ impl Cuda {
         self
     }
 
+    /// Sets [`Cuda::memory_limit`].
+    pub fn memory_limit(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.memory_limit = bytes.into();
+        self
+    }
+
+    /// Sets [`Cuda::nhwc`].
+    pub fn nhwc(mut self, nhwc: bool) -> Self {
+        self.nhwc = nhwc;
+        self
+    }
+
+    /// Sets [`Cuda::search`].
+    pub fn search(mut self, search: ConvSearch) -> Self {
+        self.search = search;
+        self
+    }
+
     /// Adds to [`Cuda::options`].
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
@@ -167,6 +218,12 @@ impl TensorRt {
     /// Sets [`TensorRt::batches`].
     pub fn batches(mut self, batches: [usize; 3]) -> Self {
         self.batches = batches;
+        self
+    }
+
+    /// Sets [`TensorRt::workspace`].
+    pub fn workspace(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.workspace = bytes.into();
         self
     }
 
@@ -224,6 +281,21 @@ impl Provider {
         matches!(self, Self::TensorRt(_)) || self.is_openvino()
     }
 
+    /// The batch sizes that loading must run, as the provider learns from them what it is to be ready for.
+    pub(crate) fn to_learn(providers: &[Self]) -> Vec<usize> {
+        match providers {
+            [_] => Vec::new(),
+            all => all
+                .iter()
+                .filter_map(|provider| match provider {
+                    Self::TensorRt(options) => Some(options.batches),
+                    _ => None,
+                })
+                .flatten()
+                .collect(),
+        }
+    }
+
     pub(crate) fn captures_graphs(&self) -> bool {
         matches!(self, Self::Cuda(Cuda { graphs: true, .. }))
     }
@@ -255,6 +327,14 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tensorrt_learns_where_it_may_fall_back() {
+        let (cuda, tensorrt) = (Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default()));
+        assert_eq!(Provider::to_learn(&[tensorrt.clone(), cuda.clone()]), [1, 8, 32]);
+        assert!(Provider::to_learn(&[tensorrt]).is_empty());
+        assert!(Provider::to_learn(&[cuda, Provider::Cpu]).is_empty());
+    }
 
     #[test]
     fn gpus_refuse_what_their_kernels_do_not_take() {

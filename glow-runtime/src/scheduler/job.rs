@@ -1,5 +1,7 @@
 //! What a scheduler can be asked for.
-use crate::ports::{Output, Owned};
+use crate::glow::{DECODED, ENCODED};
+use crate::partial::Partial;
+use crate::ports::{Output, Owned, PerLevel, Wanted};
 use crate::score::Tally;
 use crate::{
     Decoded, EncodeOptions, Encoded, Error, Glow, GraphKind, Latents, Noise, SampleOptions, Score,
@@ -21,12 +23,20 @@ pub struct Job<T> {
 }
 
 /// Makes the result of what the graph gave for all of the job's images.
-pub(super) type Finish<T> = fn(&Glow, &JobInput, Vec<Output>) -> Result<T, Error>;
+pub(super) type Finish<T> = fn(&Glow, &JobInput, PerLevel<Output>) -> Result<T, Error>;
 
 impl Job<Array4<u8>> {
     /// Draws `n` images, as [`Glow::sample`].
     pub fn sample(n: usize, options: SampleOptions) -> Self {
-        let finish: Finish<_> = |glow, input, outputs| Ok(glow.decoded(input.images(), outputs)?.images);
+        let finish: Finish<_> = |glow, input, outputs| glow.images(input.images(), outputs).complete(DECODED);
+        Self::new(JobInput::Sample { n, options }, finish)
+    }
+}
+
+impl Job<Partial<Array4<u8>>> {
+    /// Draws `n` images, as [`Glow::sample_partial`].
+    pub fn sample_partial(n: usize, options: SampleOptions) -> Self {
+        let finish: Finish<_> = |glow, input, outputs| Ok(glow.images(input.images(), outputs));
         Self::new(JobInput::Sample { n, options }, finish)
     }
 }
@@ -50,7 +60,7 @@ impl Job<Encoded> {
 
     fn encoding(images: Array4<u8>, noise: NoiseInput, labels: Option<Vec<i64>>) -> Self {
         let input = JobInput::Encode { images, noise, labels, draws: 1, latents: true };
-        Self::new(input, |glow, input, outputs| glow.encoded(input.images(), outputs))
+        Self::new(input, |glow, input, outputs| glow.encoded(input.images(), outputs).complete(ENCODED))
     }
 }
 
@@ -72,7 +82,7 @@ impl Job<Decoded> {
     /// Decodes latents, as [`Glow::decode`].
     pub fn decode(latents: Latents, labels: Option<Vec<i64>>) -> Self {
         let input = JobInput::Decode { latents, labels };
-        Self::new(input, |glow, input, outputs| glow.decoded(input.images(), outputs))
+        Self::new(input, |glow, input, outputs| glow.decoded(input.images(), outputs).complete(DECODED))
     }
 }
 
@@ -168,9 +178,13 @@ impl JobInput {
         Ok(())
     }
 
-    /// Whether a graph's output, of so many, is wanted.
-    pub fn wants(&self, output: usize, outputs: usize) -> bool {
-        !matches!(self, Self::Encode { latents: false, .. }) || output + 1 == outputs
+    /// What it wants of a graph's outputs, of which there are so many.
+    pub fn wanted(&self, outputs: usize) -> Wanted {
+        match self {
+            Self::Sample { .. } => Wanted::IMAGES,
+            Self::Encode { latents: false, .. } => Wanted::last(outputs),
+            Self::Encode { .. } | Self::Decode { .. } => Wanted::ALL,
+        }
     }
 
     /// Appends the inputs of some images to a batch, one buffer for each of the graph's.

@@ -6,7 +6,8 @@ use super::waiting::{Item, Part, Waiting, sizes};
 use super::{Listener, MAX_QUEUE, SchedulerOptions};
 use crate::error::RunFailure;
 use crate::graph::Graph;
-use crate::ports::{Input, Output, Owned, PerLevel};
+use crate::ports::{Input, Output, Owned, PerLevel, Wanted};
+use crate::trace::{Origin, span};
 use crate::{Error, Glow, GraphKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,8 @@ struct Pending {
     input: JobInput,
     deadline: Option<Instant>,
     submitted: Instant,
+    /// Where it was submitted.
+    origin: Origin,
     cancelled: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it has got its result.
     ended: AtomicBool,
@@ -61,7 +64,7 @@ struct Pending {
 
 struct Progress {
     /// One for each of the graph's outputs, of all images; empty if it is not wanted.
-    outputs: Vec<Output>,
+    outputs: PerLevel<Output>,
     /// Images that are not done.
     left: usize,
     /// Taken by whoever ends the job.
@@ -69,7 +72,7 @@ struct Progress {
 }
 
 /// Gives the ticket its result; says whether that is an error.
-type End = dyn FnOnce(&Glow, &JobInput, Result<Vec<Output>, Error>) -> bool + Send;
+type End = dyn FnOnce(&Glow, &JobInput, Result<PerLevel<Output>, Error>) -> bool + Send;
 
 impl Item for Pending {
     fn images(&self) -> usize {
@@ -157,6 +160,7 @@ impl Threads {
         let pending = Pending {
             deadline,
             submitted: Instant::now(),
+            origin: Origin::here(),
             cancelled: Box::new(completion.cancelled()),
             ended: AtomicBool::new(false),
             progress: Mutex::new(Progress {
@@ -278,9 +282,10 @@ impl Shared {
     }
 
     /// Room for what the graph gives for a job.
-    fn outputs(&self, input: &JobInput) -> Vec<Output> {
+    fn outputs(&self, input: &JobInput) -> PerLevel<Output> {
         let ports = self.graph().outputs();
-        let output = |(i, port)| match input.wants(i, ports.len()) {
+        let wanted = input.wanted(ports.len());
+        let output = |(i, port)| match wanted.values(i) {
             true => Output::zeros(port, input.images()),
             false => Output::default(),
         };
@@ -292,7 +297,7 @@ impl Shared {
             let zeros: Vec<Owned> =
                 self.graph().inputs().iter().map(|port| Owned::zeros(port, images)).collect();
             let inputs: Vec<Input<'_>> = zeros.iter().map(Owned::input).collect();
-            self.graph().run(&inputs, images, images)?;
+            self.graph().run(&inputs, images, images, Wanted::ALL)?;
         }
         Ok(())
     }
@@ -352,12 +357,17 @@ impl Shared {
     /// Runs a batch and gives each job its part.
     fn run(&self, parts: &[Part<Pending>], images: usize, inputs: &mut [Owned]) {
         let begin = Instant::now();
+        span!(DEBUG, "batch", graph = %self.kind, images, jobs = parts.len(), waited = ?longest_wait(parts, begin));
+        parts.iter().for_each(|(job, _)| job.origin.is_followed());
         inputs.iter_mut().for_each(Owned::clear);
         for (job, range) in parts {
             job.input.append(&self.glow, range.clone(), inputs);
         }
         let slices: PerLevel<Input<'_>> = inputs.iter().map(Owned::input).collect();
-        let result = self.graph().run(&slices, images, images);
+        let outputs = self.graph().outputs().len();
+        let wanted = parts.iter().map(|(job, _)| job.input.wanted(outputs));
+        let wanted = wanted.fold(Wanted::default(), Wanted::and);
+        let result = self.graph().run(&slices, images, images, wanted);
         drop(slices);
         let ran = begin.elapsed();
         let succeeded = result.is_ok();
@@ -432,14 +442,42 @@ impl Pending {
     }
 }
 
+/// Of the jobs that begin with a batch.
+#[cfg(feature = "tracing")]
+fn longest_wait(parts: &[Part<Pending>], begin: Instant) -> Duration {
+    let first = parts.iter().filter(|(_, range)| range.start == 0);
+    first.map(|(job, _)| begin.saturating_duration_since(job.submitted)).max().unwrap_or_default()
+}
+
 /// The error once more, for another job of the same batch.
 fn again(error: &Error) -> Error {
     match error {
         Error::Run { graph, kind, source } => {
-            Error::Run { graph: *graph, kind: *kind, source: source.to_string().into() }
+            Error::Run { graph: *graph, kind: *kind, source: source.clone() }
         }
         Error::Unavailable { graph } => Error::Unavailable { graph: *graph },
         // A graph gives no others.
         _ => Error::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, OnnxRuntimeCode, library};
+
+    #[test]
+    fn every_job_of_a_batch_learns_the_code() {
+        // The binding makes errors through the library.
+        library::start(None, library::Preference::Usual).unwrap();
+        let graph = GraphKind::Decoder;
+        let first =
+            Error::run(graph)(ort::Error::new_with_code(ort::ErrorCode::RuntimeException, "bad_alloc"));
+        let second = again(&first);
+        for error in [&first, &second] {
+            assert_eq!(error.kind(), ErrorKind::Memory);
+            assert_eq!(error.onnxruntime_code(), Some(OnnxRuntimeCode::RuntimeException));
+        }
+        assert_eq!(first.with_causes(), second.with_causes());
     }
 }

@@ -5,7 +5,7 @@ mod reference;
 
 pub use reference::{OodScore, ReferenceScores, ScoreKind};
 
-use crate::{Error, Glow, ScoreOptions};
+use crate::{Error, Glow, ScoreOptions, trace};
 use ndarray::ArrayView4;
 
 /// The likelihood of one image, over several draws of the dequantization noise.
@@ -40,6 +40,7 @@ impl Glow {
         Tally::check_draws(options.draws)?;
         let images = images.into();
         self.check_images("images", images.shape())?;
+        trace::span!(DEBUG, "score", images = images.dim().0);
         let mut tallies = vec![Tally::default(); images.dim().0];
         for draw in 0..options.draws as u64 {
             let noise = self.noise(images.dim().0, options.seed, options.first, draw);
@@ -95,10 +96,14 @@ impl Tally {
     /// with the second, and so on.
     pub fn scores(glow: &Glow, log_prob: &[f32], n: usize) -> Result<Vec<Score>, Error> {
         let mut tallies = vec![Self::default(); n];
+        let mut images: Vec<usize> =
+            (0..log_prob.len()).filter(|&i| !log_prob[i].is_finite()).map(|i| i % n).collect();
+        if !images.is_empty() {
+            images.sort_unstable();
+            images.dedup();
+            return Err(Error::NonFinite { array: "the log-likelihood", images, hint: "" });
+        }
         for (i, &nats) in log_prob.iter().enumerate() {
-            if !nats.is_finite() {
-                return Err(Error::NonFinite { array: "the log-likelihood", image: i % n, hint: "" });
-            }
             tallies[i % n].add(f64::from(nats));
         }
         Ok(Self::all(&tallies, glow))
