@@ -73,10 +73,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The loaded model does not reconstruct the test image; see [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// The loaded model does not reconstruct a sample of its own; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     #[error(
-        "encoding and decoding a test image changes it by {difference} of 255, more than {allowed}: this \
-         provider does not compute the model accurately enough"
+        "encoding and decoding a sample of the model changes it by {difference} of 255, more than {allowed}: this \
+         provider does not compute the model accurately enough; use another one, or switch this check off \
+         (`GlowBuilder::check`, `--no-check`)"
     )]
     Check {
         /// The largest difference of a value.

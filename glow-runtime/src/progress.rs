@@ -36,6 +36,14 @@ pub enum LoadStep {
         /// What is wrong with it.
         reason: String,
     },
+    /// The cache cannot be written. Loading continues as if there were none. See
+    /// [`GlowBuilder::cache`](crate::GlowBuilder::cache).
+    NotCached {
+        /// The entry that is not made.
+        entry: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The temporary folder cannot be written, so the sessions do not share the weights: each session has its own
     /// copy. Loading continues. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
     NotShared {
@@ -44,7 +52,7 @@ pub enum LoadStep {
     },
     /// The batch sizes of [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up) are run.
     WarmingUp,
-    /// An image is encoded and decoded.
+    /// An image is encoded and decoded; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     Checking,
     /// Done.
     Ready,
@@ -65,8 +73,10 @@ pub struct LoadTimes {
     pub preparation: Duration,
     /// Making the sessions.
     pub sessions: Duration,
-    /// [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up) and [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up).
     pub warm_up: Duration,
+    /// [`GlowBuilder::check`](crate::GlowBuilder::check).
+    pub check: Duration,
     /// All of it.
     pub total: Duration,
 }

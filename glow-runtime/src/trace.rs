@@ -47,6 +47,9 @@ pub(crate) fn load_step(step: &LoadStep) {
         LoadStep::CacheDamaged { entry, reason } => {
             tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "an entry of the cache is damaged");
         }
+        LoadStep::NotCached { entry, reason } => {
+            tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "nothing is kept in the cache");
+        }
         LoadStep::NotShared { reason } => {
             tracing::warn!(target: "glow_runtime", reason, "the sessions do not share the weights");
         }

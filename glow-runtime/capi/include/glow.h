@@ -254,7 +254,8 @@ typedef struct GlowLoadOptions {
      */
     bool verify;
     /**
-     * Whether an image is encoded and decoded once, to see that the provider computes accurately. Default false.
+     * Whether an image is encoded and decoded once, to see that the provider computes accurately; only with
+     * both graphs. Default true.
      */
     bool check;
 } GlowLoadOptions;

@@ -12,6 +12,7 @@ use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
 use crate::{Error, Glow, GraphKind, device, trace};
+use cache::Purpose;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
 use options::LoadOptions;
@@ -52,9 +53,12 @@ pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error>
                 return Ok(glow);
             }
             // Only what lies with the provider can be better with another one.
-            Err(error @ (Error::Provider { .. } | Error::Run { .. } | Error::Check { .. }))
-                if alternatives.peek().is_some() =>
-            {
+            Err(
+                error @ (Error::Provider { .. }
+                | Error::Run { .. }
+                | Error::Check { .. }
+                | Error::NonFinite { .. }),
+            ) if alternatives.peek().is_some() => {
                 let reason = match error {
                     Error::Provider { reason, .. } => reason,
                     other => other.to_string(),
@@ -109,7 +113,9 @@ impl Loading<'_> {
             Some(glow) => glow,
             None => self.load_new(entry.as_deref(), &session_options, times)?,
         };
-        timed(&mut times.warm_up, || self.try_out(&glow))?;
+        trace::span!(DEBUG, "try_out");
+        timed(&mut times.warm_up, || self.warm_up(&glow))?;
+        timed(&mut times.check, || self.check(&glow, entry.as_deref().filter(|_| on_cpu)))?;
         Ok(glow)
     }
 
@@ -130,10 +136,12 @@ impl Loading<'_> {
         let gpu = providers.iter().find_map(Provider::cuda_device);
         let machine = gpu.map_or_else(String::new, library::gpu::fingerprint);
         let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
+        // Two builds of one version may compute differently.
         let parts = hashes
-            .chain([self.library.info.version.as_str(), machine.as_str()])
+            .chain([self.library.info.version.as_str(), ort::info(), machine.as_str()])
             .chain(names.iter().map(String::as_str));
-        Some(cache.join(cache::key(if on_cpu { "cpu" } else { "engine" }, parts)))
+        let purpose = if on_cpu { Purpose::Cpu } else { Purpose::Engine };
+        Some(cache.join(cache::key(purpose, parts)))
     }
 
     /// The model from an entry of the cache. It was made of files with the manifest's hashes, so nothing
@@ -147,6 +155,7 @@ impl Loading<'_> {
         if !entry.is_dir() {
             return Ok(None);
         }
+        cache::touch(entry);
         let checked = timed(&mut times.preparation, || {
             cache::check(entry)?;
             optimised::open(entry, self.kinds, options).map_err(|error| error.to_string())
@@ -159,7 +168,8 @@ impl Loading<'_> {
             Err(reason) => reason,
         };
         self.options.progress.report(LoadStep::CacheDamaged { entry: entry.into(), reason });
-        cache::remove(entry).map_err(Error::writing(entry))?;
+        // Where it cannot be removed, nothing can be put in its place either, and that is reported.
+        let _ = cache::remove(entry);
         Ok(None)
     }
 
@@ -182,9 +192,8 @@ impl Loading<'_> {
         if hashing == Hashing::Before {
             timed(&mut times.weights, || verify_weights(self.bundle))?;
         }
-        if let Some(folder) = &options.cache {
-            std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
-        }
+        let engines = self.engines(options);
+        let options = engines.as_ref().unwrap_or(options);
         let origin = trace::Origin::here();
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
@@ -201,6 +210,23 @@ impl Loading<'_> {
             times.weights = verified?;
         }
         glow
+    }
+
+    /// The options with a folder for what the provider compiles that can be used, if they name one.
+    fn engines(&self, options: &SessionOptions) -> Option<SessionOptions> {
+        let folder = options.cache.as_ref()?;
+        match cache::folder_for_engines(folder) {
+            Ok(()) => None,
+            Err(error) => {
+                self.not_cached(folder, &error.to_string());
+                Some(SessionOptions { cache: None, ..options.clone() })
+            }
+        }
+    }
+
+    fn not_cached(&self, entry: &Path, reason: &str) {
+        let reason = reason.to_string();
+        self.options.progress.report(LoadStep::NotCached { entry: entry.into(), reason });
     }
 
     fn prepare_and_assemble(
@@ -228,9 +254,14 @@ impl Loading<'_> {
         let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
         if on_cpu && self.options.share_weights && worthwhile {
             self.options.progress.report(LoadStep::Preparing);
-            match optimised::make(source, self.kinds, options, entry) {
+            let mut made = optimised::make(source, self.kinds, options, entry);
+            if let (Err(Error::Write { path, source: error }), Some(entry)) = (&made, entry) {
+                self.not_cached(entry, &format!("{}: {error}", path.display()));
+                made = optimised::make(source, self.kinds, options, None);
+            }
+            match made {
                 // A read-only system has no temporary files; it needs more memory, and no more.
-                Err(Error::Write { path, source }) if entry.is_none() => {
+                Err(Error::Write { path, source }) => {
                     let reason = format!("{}: {source}", path.display());
                     self.options.progress.report(LoadStep::NotShared { reason });
                 }
@@ -279,20 +310,26 @@ impl Loading<'_> {
         })
     }
 
-    /// Warms up, and checks that an image comes back.
-    fn try_out(&self, glow: &Glow) -> Result<(), Error> {
-        trace::span!(DEBUG, "try_out");
+    fn warm_up(&self, glow: &Glow) -> Result<(), Error> {
         let batches = &self.options.batches_to_run(glow.providers());
-        if !batches.is_empty() {
-            self.options.progress.report(LoadStep::WarmingUp);
-            for graph in [&glow.encoder, &glow.decoder].into_iter().flatten() {
-                graph.warm_up(batches, glow.chunk)?;
-            }
+        if batches.is_empty() {
+            return Ok(());
         }
-        if self.options.check && glow.encoder.is_some() && glow.decoder.is_some() {
-            self.options.progress.report(LoadStep::Checking);
-            trial::check(glow, glow.architecture())?;
+        self.options.progress.report(LoadStep::WarmingUp);
+        let mut graphs = [&glow.encoder, &glow.decoder].into_iter().flatten();
+        graphs.try_for_each(|graph| graph.warm_up(batches, glow.chunk))
+    }
+
+    /// Checks that an image comes back. The CPU computes the same every time, so what an entry of the cache holds is
+    /// checked once.
+    fn check(&self, glow: &Glow, entry: Option<&Path>) -> Result<(), Error> {
+        let both = glow.encoder.is_some() && glow.decoder.is_some();
+        if !self.options.check || !both || entry.is_some_and(cache::is_checked) {
+            return Ok(());
         }
+        self.options.progress.report(LoadStep::Checking);
+        trial::check(glow)?;
+        entry.inspect(|entry| cache::note_checked(entry));
         Ok(())
     }
 }
