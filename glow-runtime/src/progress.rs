@@ -36,6 +36,11 @@ pub enum LoadStep {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another process compiles engines into the same entry of the cache. Loading continues when it is done.
+    WaitingForCache {
+        /// The entry's folder.
+        entry: PathBuf,
+    },
     /// The temporary folder cannot be written, so the sessions do not share the weights: each session has its own
     /// copy. Loading continues. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
     NotShared {

@@ -1,5 +1,6 @@
 //! The steps of loading a bundle.
 pub(crate) mod cache;
+mod engines;
 pub(crate) mod optimised;
 pub(crate) mod options;
 pub(crate) mod source;
@@ -12,6 +13,7 @@ use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
 use crate::{Error, Glow, GraphKind, device};
+use engines::Engines;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
 use options::LoadOptions;
@@ -100,6 +102,8 @@ impl Loading<'_> {
             captures: providers.iter().any(Provider::captures_graphs),
             providers,
         };
+        let engines = session_options.cache.as_deref();
+        let engines = engines.map(|folder| Engines::open(folder, &self.options.progress)).transpose()?;
         let found = match &entry {
             Some(entry) if on_cpu => self.load_cached(entry, &session_options, times)?,
             _ => None,
@@ -109,6 +113,9 @@ impl Loading<'_> {
             None => self.load_new(entry.as_deref(), &session_options, times)?,
         };
         timed(&mut times.warm_up, || self.try_out(&glow))?;
+        if let Some(engines) = engines {
+            engines.seal()?;
+        }
         Ok(glow)
     }
 
@@ -180,9 +187,6 @@ impl Loading<'_> {
         }
         if hashing == Hashing::Before {
             timed(&mut times.weights, || verify_weights(self.bundle))?;
-        }
-        if let Some(folder) = &options.cache {
-            std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
         }
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
