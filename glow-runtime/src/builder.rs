@@ -126,8 +126,10 @@ impl GlowBuilder {
     /// folder. The key of an entry is a hash of the bundle's files, the version of ONNX Runtime, the providers with
     /// their options, and the processor, or the GPU with its driver. Entries for the CPU have checksums, which are
     /// verified at every loading; a damaged entry is replaced ([`LoadStep::CacheDamaged`]). Checksums do not protect
-    /// against an attacker: the folder must be writable only by users that the application trusts. Entries are
-    /// never evicted. Default: no cache.
+    /// against an attacker: the folder must be writable only by users that the application trusts. An entry that
+    /// was not used for 90 days is removed when a new one is made. A folder that cannot be written serves the entries
+    /// that it has; what it lacks is computed at each loading, as without a cache
+    /// ([`LoadStep::NotCached`]). Default: no cache.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.options.cache = Some(folder.into());
         self
@@ -171,9 +173,21 @@ impl GlowBuilder {
         self
     }
 
-    /// Whether loading encodes and decodes a test image, to check that the provider is accurate enough. A bundle in
-    /// fp32 must reconstruct every pixel exactly; with lower precision a pixel may differ by 4 of the model's 2^n_bits
-    /// levels. Has no effect unless both graphs are loaded. Default: false.
+    /// Whether loading encodes and decodes an image, to check that the provider computes the model accurately. The
+    /// image is a sample of the model's own, of seed 0 at temperature 0.7, and of class 0 in a conditional model.
+    ///
+    /// A bundle in fp32 must reconstruct every pixel exactly. A pixel may differ by 4 of the model's 2^n_bits levels if
+    /// the bundle is in fp16, or the provider computes in less than 32-bit float: CUDA with
+    /// [TF32](crate::Cuda::tf32), TensorRT unless `NVIDIA_TF32_OVERRIDE=0` is set, OpenVINO in bf16 or f16. In int8 it
+    /// may differ by 4 levels or by 16 of 255, whichever is more.
+    ///
+    /// This costs two samples and one encoding of one image, each the first of its kind:
+    /// [`LoadTimes::check`](crate::LoadTimes::check) tells how long they took. On two cores that is 150 ms for the
+    /// cifar10 preset in fp32 (181 MB of weights) and 35 ms for `faces64`, which load in 800 and 500 ms. On the CPU an
+    /// entry of the [cache](Self::cache) gives the same results at every loading, so it is checked once.
+    ///
+    /// If only one graph is loaded, there is nothing to compare with, and nothing is checked here. Every call checks that
+    /// its results are finite, in any case. Default: true.
     pub fn check(mut self, check: bool) -> Self {
         self.options.check = check;
         self
@@ -215,7 +229,7 @@ impl GlowBuilder {
     /// [`Error::Bundle`] if files are missing or damaged, [`Error::Load`] and [`Error::Graph`] if
     /// they are not a Glow's, [`Error::LibraryNotFound`] and its like without an ONNX Runtime that
     /// can be used, [`Error::Provider`] for a provider that cannot be used, [`Error::Check`] if an image
-    /// does not come back, [`Error::Write`] if the cache cannot be written, and [`Error::Option`] for
+    /// does not come back and [`Error::NonFinite`] if it has no numbers to come back with, and [`Error::Option`] for
     /// threads, sessions or batches of 0.
     pub fn load(self, folder: impl AsRef<Path>) -> Result<Glow, Error> {
         load::load(Bundle::open(folder.as_ref())?, &self.options)

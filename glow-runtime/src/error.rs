@@ -1,11 +1,8 @@
 //! Errors.
-use crate::{GraphKind, Provider};
+use crate::{GraphKind, OnnxRuntimeCode, OnnxRuntimeError, Provider};
 use glow_models::{BundleError, TensorFileError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The cause inside ONNX Runtime.
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of this crate. Every message names the file, the array or the option that is at fault;
 /// [`source`](std::error::Error::source) gives the cause below it.
@@ -66,7 +63,7 @@ pub enum Error {
     #[error("ONNX Runtime cannot be initialised")]
     Environment {
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// An execution provider that was asked for cannot be used.
     #[error("the provider {provider} cannot be used: {reason}")]
@@ -76,10 +73,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The loaded model does not reconstruct the test image; see [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// The loaded model does not reconstruct a sample of its own; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     #[error(
-        "encoding and decoding a test image changes it by {difference} of 255, more than {allowed}: this \
-         provider does not compute the model accurately enough"
+        "encoding and decoding a sample of the model changes it by {difference} of 255, more than {allowed}: this \
+         provider does not compute the model accurately enough; use another one, or switch this check off \
+         (`GlowBuilder::check`, `--no-check`)"
     )]
     Check {
         /// The largest difference of a value.
@@ -93,7 +91,7 @@ pub enum Error {
         /// The graph's file.
         path: PathBuf,
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// A graph whose inputs or outputs are not those of the manifest's architecture.
     #[error("{path} is not the graph that model.json describes: {reason}; export the bundle again")]
@@ -111,7 +109,7 @@ pub enum Error {
         /// What kind of failure it is.
         kind: RunFailure,
         /// What ONNX Runtime says.
-        source: Cause,
+        source: OnnxRuntimeError,
     },
     /// The device was lost in an earlier call, so that every further one would fail; see [`Glow::health`](crate::Glow::health).
     #[error("the {graph} has lost its device: load the bundle again, in a new process if that fails")]
@@ -291,8 +289,8 @@ pub enum RunFailure {
 
 impl RunFailure {
     /// Told by ONNX Runtime's code, and by CUDA's words in the message, for which it has no code.
-    fn of(code: ort::ErrorCode, message: &str) -> Self {
-        use ort::ErrorCode::{DeviceReset, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented};
+    pub(crate) fn of(code: Option<OnnxRuntimeCode>, message: &str) -> Self {
+        use OnnxRuntimeCode::{DeviceReset, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented};
         const MEMORY: [&str; 6] = [
             "out of memory",
             "bad_alloc",
@@ -314,10 +312,10 @@ impl RunFailure {
         ];
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
         match code {
-            DeviceReset => Self::DeviceLost,
+            Some(DeviceReset) => Self::DeviceLost,
             _ if says(&LOST) => Self::DeviceLost,
             _ if says(&MEMORY) => Self::OutOfMemory,
-            InvalidArgument | InvalidGraph | InvalidProtobuf | NotImplemented => Self::InvalidModel,
+            Some(InvalidArgument | InvalidGraph | InvalidProtobuf | NotImplemented) => Self::InvalidModel,
             _ => Self::Other,
         }
     }
@@ -335,8 +333,8 @@ impl Error {
     /// A graph's failure in the middle of a call.
     pub(crate) fn run(graph: GraphKind) -> impl Fn(ort::Error) -> Self {
         move |source| {
-            let kind = RunFailure::of(source.code(), source.message());
-            Self::Run { graph, kind, source: source.into() }
+            let source = OnnxRuntimeError::from(source);
+            Self::Run { graph, kind: RunFailure::of(source.code(), source.message()), source }
         }
     }
 
@@ -375,26 +373,29 @@ fn list(paths: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ort::ErrorCode;
 
     #[test]
     fn failures_are_told_apart() {
         for (code, message, expected) in [
-            (ErrorCode::Ok, "CUDA failure 2: out of memory ; GPU=0", RunFailure::OutOfMemory),
+            (None, "CUDA failure 2: out of memory ; GPU=0", RunFailure::OutOfMemory),
             (
-                ErrorCode::RuntimeException,
+                Some(OnnxRuntimeCode::RuntimeException),
                 "Failed to allocate memory for requested buffer",
                 RunFailure::OutOfMemory,
             ),
-            (ErrorCode::GenericFailure, "std::bad_alloc", RunFailure::OutOfMemory),
+            (Some(OnnxRuntimeCode::Fail), "std::bad_alloc", RunFailure::OutOfMemory),
             (
-                ErrorCode::GenericFailure,
+                Some(OnnxRuntimeCode::Fail),
                 "CUDA failure 700: an illegal memory access was encountered",
                 RunFailure::DeviceLost,
             ),
-            (ErrorCode::DeviceReset, "", RunFailure::DeviceLost),
-            (ErrorCode::InvalidArgument, "Got invalid dimensions for input", RunFailure::InvalidModel),
-            (ErrorCode::GenericFailure, "CUDNN failure 5000", RunFailure::Other),
+            (Some(OnnxRuntimeCode::DeviceReset), "", RunFailure::DeviceLost),
+            (
+                Some(OnnxRuntimeCode::InvalidArgument),
+                "Got invalid dimensions for input",
+                RunFailure::InvalidModel,
+            ),
+            (Some(OnnxRuntimeCode::Fail), "CUDNN failure 5000", RunFailure::Other),
         ] {
             assert_eq!(RunFailure::of(code, message), expected, "{message}");
         }

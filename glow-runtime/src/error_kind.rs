@@ -9,7 +9,7 @@ use std::fmt;
 pub enum ErrorKind {
     /// The ONNX Runtime library: there is none, it is too old, or it does not start.
     Library,
-    /// The bundle: a file is missing, damaged, of another format, or rejected by ONNX Runtime.
+    /// The model: a file of the bundle is missing, damaged, of another format, or rejected by ONNX Runtime.
     Bundle,
     /// The execution provider that was asked for cannot be used, or is not accurate enough.
     Provider,
@@ -23,8 +23,14 @@ pub enum ErrorKind {
     Memory,
     /// The device is lost to this process.
     Device,
-    /// The scheduler does not do the job: its queue is full, the deadline is over, it was cancelled or is being stopped.
-    Refused,
+    /// The scheduler's queue is full: try again later.
+    Overloaded,
+    /// The job was not done before its deadline.
+    Deadline,
+    /// The job was cancelled by its caller.
+    Cancelled,
+    /// The scheduler is being stopped, and takes or does no more jobs.
+    Stopped,
     /// ONNX Runtime or the operating system failed in another way, or the process was forked.
     Failed,
 }
@@ -40,7 +46,10 @@ impl fmt::Display for ErrorKind {
             Self::NonFinite => "non-finite",
             Self::Memory => "memory",
             Self::Device => "device",
-            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         })
     }
@@ -55,7 +64,14 @@ impl Error {
             | Self::LibraryTooOld { .. }
             | Self::LibraryAlreadyLoaded { .. }
             | Self::Environment { .. } => ErrorKind::Library,
-            Self::Bundle(_) | Self::Load { .. } | Self::Graph { .. } => ErrorKind::Bundle,
+            Self::Load { source, .. } => match RunFailure::of(source.code(), source.message()) {
+                RunFailure::OutOfMemory => ErrorKind::Memory,
+                RunFailure::DeviceLost => ErrorKind::Device,
+                _ => ErrorKind::Bundle,
+            },
+            Self::Bundle(_) | Self::Graph { .. } | Self::Run { kind: RunFailure::InvalidModel, .. } => {
+                ErrorKind::Bundle
+            }
             Self::Provider { .. } | Self::Check { .. } => ErrorKind::Provider,
             Self::NotLoaded { .. }
             | Self::Shape { .. }
@@ -73,7 +89,10 @@ impl Error {
             Self::Run { kind: RunFailure::OutOfMemory, .. } => ErrorKind::Memory,
             Self::Run { kind: RunFailure::DeviceLost, .. } | Self::Unavailable { .. } => ErrorKind::Device,
             Self::Run { .. } | Self::Thread { .. } | Self::Forked { .. } => ErrorKind::Failed,
-            Self::Overloaded { .. } | Self::Deadline | Self::Cancelled | Self::Stopped => ErrorKind::Refused,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Deadline => ErrorKind::Deadline,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Stopped => ErrorKind::Stopped,
             #[cfg(feature = "image")]
             Self::Decode { .. } | Self::Data(_) => ErrorKind::File,
             #[cfg(feature = "image")]
@@ -101,6 +120,7 @@ mod tests {
         let error = Error::Write { path: "a.npy".into(), source };
         assert_eq!(error.with_causes(), "cannot write a.npy: the disk is full");
         assert_eq!(error.kind(), ErrorKind::File);
+        assert_eq!(error.onnxruntime_code(), None);
         assert_eq!(Error::Deadline.with_causes(), Error::Deadline.to_string());
     }
 }

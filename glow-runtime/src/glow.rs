@@ -5,7 +5,7 @@ use crate::partial::Partial;
 use crate::ports::{Input, Output, PerLevel, Wanted};
 use crate::progress::LoadTimes;
 use crate::session::SessionOptions;
-use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider};
+use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider, trace};
 use glow_models::Bundle;
 use glow_models::random::{self, Purpose};
 use ndarray::{Array4, ArrayView4, Axis};
@@ -128,6 +128,7 @@ impl Glow {
     /// # Errors
     /// Those of [`Glow::sample`], but for [`Error::NonFinite`].
     pub fn sample_partial(&self, n: usize, options: &SampleOptions) -> Result<Partial<Array4<u8>>, Error> {
+        trace::span!(DEBUG, "sample", images = n);
         self.graph(GraphKind::Decoder)?;
         self.check_labels(options.labels.as_deref(), n)?;
         let latents = self.sample_latents(n, options)?;
@@ -187,6 +188,7 @@ impl Glow {
         self.check_images("images", images.shape())?;
         self.check_noise(noise, images.shape())?;
         let n = images.dim().0;
+        trace::span!(DEBUG, "encode", images = n);
         let (images, noise) = (images.as_standard_layout(), noise.as_standard_layout());
         let mut inputs: PerLevel<_> = smallvec![
             Input::Bytes(images.as_slice().expect("standard layout")),
@@ -233,6 +235,7 @@ impl Glow {
         let graph = self.graph(GraphKind::Decoder)?;
         self.check_latents(latents)?;
         let n = latents.batch();
+        trace::span!(DEBUG, "decode", images = n);
         let mut inputs: PerLevel<_> =
             latents.levels().iter().map(|level| Input::Floats(contiguous(level))).collect();
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));

@@ -74,8 +74,24 @@
 //! | `faces64` | [`Glow::faces64`]: a small model of faces, within the executable | no |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
+//! | `tracing` | spans of loading, calls and batches, and ONNX Runtime's log, as [below](#tracing) | no |
+//!
+//! # Tracing
+//! With the feature `tracing` there are spans of the target `glow_runtime`, for any subscriber of the crate `tracing`:
+//!
+//! | span | level | fields |
+//! | --- | --- | --- |
+//! | `load`, and in it `library`, `weights`, `prepare`, `sessions`, `try_out` | info, debug | |
+//! | `sample`, `encode`, `decode`, `score` | debug | `images` |
+//! | `batch`: of a [`Scheduler`]; follows from the spans in which its jobs were submitted | debug | `graph`, `images`, `jobs`, `waited` (of the job that waited longest) |
+//!
+//! The steps of [`LoadStep`] are events of the same target: warnings if a provider is passed over, an entry of the cache is damaged
+//! or weights cannot be shared. What ONNX Runtime logs are events of the target `onnxruntime` at its levels (verbose is trace), from
+//! the lowest level on that the subscriber takes when ONNX Runtime is started. Install the subscriber before.
+//! Without the feature ONNX Runtime logs nothing, unless the variable `ORT_LOG` says so, then to stderr.
 mod attributes;
 mod builder;
+mod cause;
 mod device;
 mod error;
 mod error_kind;
@@ -102,12 +118,14 @@ mod registration;
 mod scheduler;
 mod score;
 mod session;
+mod trace;
 mod weights;
 mod worker;
 mod worker_thread;
 
 pub use attributes::{Attribute, Attributes, FitOptions, FitStatistics, Method};
 pub use builder::GlowBuilder;
+pub use cause::{OnnxRuntimeCode, OnnxRuntimeError};
 pub use error::{Error, RunFailure};
 pub use error_kind::ErrorKind;
 pub use glow::{Decoded, Encoded, Glow};

@@ -1,5 +1,5 @@
 //! Progress of loading, and the time that each step took.
-use crate::{GraphKind, Provider};
+use crate::{GraphKind, Provider, trace};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -41,6 +41,14 @@ pub enum LoadStep {
         /// The entry's folder.
         entry: PathBuf,
     },
+    /// The cache cannot be written. Loading continues as if there were none. See
+    /// [`GlowBuilder::cache`](crate::GlowBuilder::cache).
+    NotCached {
+        /// The entry that is not made.
+        entry: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The temporary folder cannot be written, so the sessions do not share the weights: each session has its own
     /// copy. Loading continues. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
     NotShared {
@@ -49,7 +57,7 @@ pub enum LoadStep {
     },
     /// The batch sizes of [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up) are run.
     WarmingUp,
-    /// An image is encoded and decoded.
+    /// An image is encoded and decoded; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     Checking,
     /// Done.
     Ready,
@@ -70,8 +78,10 @@ pub struct LoadTimes {
     pub preparation: Duration,
     /// Making the sessions.
     pub sessions: Duration,
-    /// [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up) and [`GlowBuilder::check`](crate::GlowBuilder::check).
+    /// [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up).
     pub warm_up: Duration,
+    /// [`GlowBuilder::check`](crate::GlowBuilder::check).
+    pub check: Duration,
     /// All of it.
     pub total: Duration,
 }
@@ -92,6 +102,7 @@ impl Progress {
     }
 
     pub fn report(&self, step: LoadStep) {
+        trace::load_step(&step);
         if let Some(listener) = &self.0 {
             listener(step);
         }

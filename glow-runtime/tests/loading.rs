@@ -28,7 +28,7 @@ fn shared_weights_sessions_threads_and_budgets_change_nothing() {
         Glow::builder().sessions(3),
         Glow::builder().sessions(2).share_weights(false).threads(4),
         Glow::builder().memory_budget(0),
-        Glow::builder().warm_up([1, 5]).check(true),
+        Glow::builder().warm_up([1, 5]).check(false),
         Glow::builder().spinning(true).trim_memory(true),
         Glow::builder().map_weights(false),
         Glow::builder().map_weights(false).share_weights(false),
@@ -54,10 +54,11 @@ fn the_cache_serves_the_same_bundle_again_and_no_other() {
     let first = answers(&load(cached()));
     let [folder] = &files(cache.path())[..] else { panic!("{:?}", files(cache.path())) };
     let inside = cache.path().join(folder);
-    assert_eq!(files(&inside), ["checksums.json", "decoder.onnx", "encoder.onnx", "weights.bin"]);
-    let written = inside.metadata().unwrap().modified().unwrap();
+    let made = ["checked", "checksums.json", "decoder.onnx", "encoder.onnx", "used", "weights.bin"];
+    let written = || inside.join("weights.bin").metadata().unwrap().modified().unwrap();
+    let before = written();
     assert_eq!(answers(&load(cached())), first);
-    assert_eq!(inside.metadata().unwrap().modified().unwrap(), written);
+    assert_eq!((written(), files(&inside)), (before, made.map(String::from).to_vec()));
     assert_eq!(files(cache.path()).len(), 1);
     // Other files, and another choice of graphs.
     cached().load(support::conditional()).unwrap();
@@ -145,6 +146,100 @@ fn gpus_refuse_int8_before_anything_else() {
     Glow::load(folder.path()).unwrap();
 }
 
+/// A bundle whose decoder has another weight than the inverse of the encoder's, as if it were computed wrongly.
+fn not_inverse(bundle: &Path) -> tempfile::TempDir {
+    let folder = copy(bundle);
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let weight = tensors.tensor("level0.step00.decode.bias").unwrap().data().as_ptr().addr();
+    let place = weight - bytes.as_ptr().addr();
+    let number = f32::from_le_bytes(bytes[place..place + 4].try_into().unwrap());
+    bytes[place..place + 4].copy_from_slice(&(number + 0.05).to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
+    Bundle::seal(folder.path(), manifest).unwrap();
+    folder
+}
+
+#[test]
+fn a_model_that_does_not_give_an_image_back_is_refused() {
+    for bundle in [unconditional(), support::conditional()] {
+        let (wrong, cache) = (not_inverse(&bundle), tempfile::tempdir().unwrap());
+        // Without and with a cache, and again from what the cache has by then.
+        for builder in
+            [Glow::builder(), Glow::builder().cache(cache.path()), Glow::builder().cache(cache.path())]
+        {
+            let refused = builder.load(wrong.path()).map(drop);
+            assert!(matches!(refused, Err(Error::Check { allowed: 0, .. })), "{refused:?}");
+        }
+        let auto = Glow::builder().provider(Provider::Auto).load(wrong.path()).map(drop);
+        assert!(matches!(auto, Err(Error::Check { .. })), "{auto:?}");
+        Glow::builder().check(false).load(wrong.path()).unwrap();
+        // There is nothing to compare with.
+        Glow::builder().decoder_only().load(wrong.path()).unwrap();
+        Glow::builder().encoder_only().load(wrong.path()).unwrap();
+    }
+}
+
+#[test]
+fn what_the_cache_has_is_checked_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let checks = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&checks);
+    let cached = Glow::builder().cache(cache.path()).on_progress(move |step| {
+        *seen.lock().unwrap() += usize::from(step == LoadStep::Checking);
+    });
+    let steps = [(cached.clone().check(false), 0), (cached.clone(), 1), (cached.clone().sessions(2), 1)];
+    for (builder, expected) in steps {
+        load(builder);
+        assert_eq!(*checks.lock().unwrap(), expected);
+    }
+    // What is made anew is checked anew.
+    let entry = cache.path().join(&files(cache.path())[0]);
+    std::fs::write(entry.join("weights.bin"), "").unwrap();
+    let glow = load(cached);
+    assert_eq!(*checks.lock().unwrap(), 2);
+    assert!(!glow.load_times().check.is_zero());
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_gone_without() {
+    // Not even the superuser can make folders below a file.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&steps);
+    let builder = Glow::builder().cache(file.join("cache"));
+    let glow = load(builder.on_progress(move |step| seen.lock().unwrap().push(step)));
+    assert_eq!(answers(&glow), answers(&support::load()));
+    let told =
+        |step: &LoadStep| matches!(step, LoadStep::NotCached { entry, .. } if entry.starts_with(&file));
+    assert_eq!(steps.lock().unwrap().iter().filter(|step| told(step)).count(), 1);
+}
+
+#[test]
+fn entries_that_nobody_used_for_long_go_when_one_is_made() {
+    let cache = tempfile::tempdir().unwrap();
+    let cached = || Glow::builder().cache(cache.path());
+    load(cached());
+    let [old] = &files(cache.path())[..] else { panic!("{:?}", files(cache.path())) };
+    let used = cache.path().join(old).join("used");
+    let days = |days: u64| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 60 * 60);
+        std::fs::File::options().append(true).open(&used).unwrap().set_modified(time).unwrap();
+    };
+    days(100);
+    // To use it is to keep it.
+    load(cached());
+    cached().decoder_only().load(unconditional()).unwrap();
+    assert_eq!(files(cache.path()).len(), 2);
+    days(100);
+    cached().encoder_only().load(unconditional()).unwrap();
+    assert!(files(cache.path()).len() == 2 && !files(cache.path()).contains(old));
+}
+
 #[test]
 fn damaged_weights_leave_nothing_in_the_cache() {
     let (bundle, cache) = (copy(&unconditional()), tempfile::tempdir().unwrap());
@@ -207,7 +302,7 @@ fn each_node_has_a_provider() {
 fn loading_tells_what_it_does() {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&steps);
-    let builder = Glow::builder().warm_up([2]).check(true);
+    let builder = Glow::builder().warm_up([2]);
     let glow = load(builder.on_progress(move |step| seen.lock().unwrap().push(step)));
     let steps = steps.lock().unwrap();
     for step in [LoadStep::Verifying, LoadStep::Preparing, LoadStep::WarmingUp, LoadStep::Checking] {

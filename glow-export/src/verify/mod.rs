@@ -43,7 +43,7 @@ use std::path::Path;
 /// over its tolerance.
 pub fn verify(folder: &Path, reference: &Reference) -> Result<Verification, ExportError> {
     let samples = Samples::draw(reference, count(reference.architecture()))?;
-    let verification = examine(&Glow::load(folder)?, reference, &samples)?;
+    let verification = examine(&Glow::builder().check(false).load(folder)?, reference, &samples)?;
     match verification.holds() {
         true => Ok(verification),
         false => Err(ExportError::Verification(verification)),

@@ -113,6 +113,22 @@ typedef enum GlowStatus {
      * An error in this library: it panicked. Please report it.
      */
     GLOW_INTERNAL = 10,
+    /**
+     * A queue is full: try again later.
+     */
+    GLOW_OVERLOADED = 11,
+    /**
+     * A job was not done before its deadline.
+     */
+    GLOW_DEADLINE = 12,
+    /**
+     * A job was cancelled.
+     */
+    GLOW_CANCELLED = 13,
+    /**
+     * A queue is being stopped, and takes or does no more jobs.
+     */
+    GLOW_STOPPED = 14,
 } GlowStatus;
 
 /**
@@ -238,7 +254,8 @@ typedef struct GlowLoadOptions {
      */
     bool verify;
     /**
-     * Whether an image is encoded and decoded once, to see that the provider computes accurately. Default false.
+     * Whether an image is encoded and decoded once, to see that the provider computes accurately; only with
+     * both graphs. Default true.
      */
     bool check;
 } GlowLoadOptions;

@@ -46,7 +46,8 @@ pub struct GlowLoadOptions {
     pub graphs: u32,
     /// Whether sizes and SHA-256 of the bundle's files are compared with its manifest. Default true.
     pub verify: bool,
-    /// Whether an image is encoded and decoded once, to see that the provider computes accurately. Default false.
+    /// Whether an image is encoded and decoded once, to see that the provider computes accurately; only with
+    /// both graphs. Default true.
     pub check: bool,
 }
 
@@ -97,7 +98,7 @@ pub extern "C" fn glow_load_options() -> GlowLoadOptions {
         onnxruntime: ptr::null(),
         graphs: GLOW_BOTH,
         verify: true,
-        check: false,
+        check: true,
     }
 }
 

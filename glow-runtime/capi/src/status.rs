@@ -32,6 +32,14 @@ pub enum GlowStatus {
     GlowFailed = 9,
     /// An error in this library: it panicked. Please report it.
     GlowInternal = 10,
+    /// A queue is full: try again later.
+    GlowOverloaded = 11,
+    /// A job was not done before its deadline.
+    GlowDeadline = 12,
+    /// A job was cancelled.
+    GlowCancelled = 13,
+    /// A queue is being stopped, and takes or does no more jobs.
+    GlowStopped = 14,
 }
 
 /// What went wrong.
@@ -73,6 +81,10 @@ impl From<Error> for GlowError {
             ErrorKind::NonFinite => GlowStatus::GlowNonFinite,
             ErrorKind::Memory => GlowStatus::GlowMemory,
             ErrorKind::Device => GlowStatus::GlowDevice,
+            ErrorKind::Overloaded => GlowStatus::GlowOverloaded,
+            ErrorKind::Deadline => GlowStatus::GlowDeadline,
+            ErrorKind::Cancelled => GlowStatus::GlowCancelled,
+            ErrorKind::Stopped => GlowStatus::GlowStopped,
             _ => GlowStatus::GlowFailed,
         };
         Self::new(status, error.with_causes())

@@ -22,12 +22,18 @@ pub struct Runtime {
     /// `lib` beside that, the checkout's, the system's]
     #[arg(long, global = true, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
+    /// Do not encode and decode an image after loading to see whether the provider computes accurately
+    #[arg(long, global = true)]
+    pub no_check: bool,
 }
 
 impl Runtime {
     /// The options for loading a bundle.
     pub fn builder(&self) -> GlowBuilder {
-        let mut builder = Glow::builder().providers(self.provider.iter().cloned()).on_progress(report);
+        let mut builder = Glow::builder()
+            .providers(self.provider.iter().cloned())
+            .check(!self.no_check)
+            .on_progress(report);
         if let Some(folder) = &self.cache {
             builder = builder.cache(folder);
         }
@@ -57,6 +63,9 @@ fn report(step: LoadStep) {
         }
         LoadStep::WaitingForCache { entry } => {
             outputs::say(&format!("waiting for another process that fills the cache's {}", entry.display()));
+        }
+        LoadStep::NotCached { reason, .. } => {
+            outputs::say(&format!("nothing is kept in the cache: {reason}"));
         }
         LoadStep::NotShared { reason } => {
             outputs::say(&format!("each session has weights of its own, as {reason}"));

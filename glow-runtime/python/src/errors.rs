@@ -30,6 +30,10 @@ impl From<Error> for Raised {
             ErrorKind::NonFinite => "NonFiniteError",
             ErrorKind::Memory => "OutOfMemoryError",
             ErrorKind::Device => "DeviceError",
+            ErrorKind::Overloaded => "OverloadedError",
+            ErrorKind::Deadline => "DeadlineError",
+            ErrorKind::Cancelled => "CancelledError",
+            ErrorKind::Stopped => "StoppedError",
             _ => "RunError",
         };
         raise(class, error.with_causes())

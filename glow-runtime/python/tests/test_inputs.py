@@ -129,6 +129,8 @@ def test_arguments_out_of_range_are_named(model, noise):
     with pytest.raises(glow.NonFiniteError, match="image 2"):
         model.decode(nan)
     assert issubclass(glow.ArgumentError, ValueError) and issubclass(glow.FileError, OSError)
+    assert issubclass(glow.DeadlineError, TimeoutError) and issubclass(glow.OverloadedError, glow.RunError)
+    assert issubclass(glow.CancelledError, glow.RunError) and issubclass(glow.StoppedError, glow.RunError)
 
 
 def test_bundles_and_graphs(model, copy, noise, tmp_path):

@@ -7,6 +7,7 @@ mod search;
 pub(crate) use search::Preference;
 
 use crate::Error;
+use crate::trace;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -66,6 +67,7 @@ pub(crate) fn start(asked: Option<&Path>, preference: Preference) -> Result<Libr
             _ => Ok(library.clone()),
         };
     }
+    trace::span!(DEBUG, "library");
     let found = search::find(asked, preference)?;
     // A bare name would make the loader search its own folders instead.
     let path = std::path::absolute(&found).unwrap_or(found);
@@ -76,10 +78,14 @@ pub(crate) fn start(asked: Option<&Path>, preference: Preference) -> Result<Libr
     let environment = ort::init_from(&path)
         .map_err(|error| unusable(error.to_string()))?
         .with_name("glow")
-        .with_telemetry(false)
-        .build()
-        .map_err(|source| Error::Environment { source: source.into() })?;
+        .with_telemetry(false);
+    #[cfg(feature = "tracing")]
+    let environment = environment.with_logger(trace::onnxruntime::logger());
+    let environment = environment.build().map_err(|source| Error::Environment { source: source.into() })?;
+    #[cfg(feature = "tracing")]
+    environment.set_log_level(trace::onnxruntime::level());
     // What fails comes back as an error; that it is not logged as well is up to whoever set ORT_LOG.
+    #[cfg(not(feature = "tracing"))]
     if std::env::var_os("ORT_LOG").is_none() {
         environment.set_log_level(ort::logging::LogLevel::Fatal);
     }

@@ -1,5 +1,5 @@
-//! The folder that keeps what is made of bundles for this machine: the names of its entries, and whether an
-//! entry is whole.
+//! The folder that keeps what is made of bundles for this machine: the names of its entries, whether an entry is
+//! whole, and when it goes.
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -13,13 +13,40 @@ use tempfile::TempDir;
 const VERSION: u32 = 2;
 /// In an entry, the size and the checksum of each of its files.
 const CHECKSUMS: &str = "checksums.json";
+/// In an entry, an empty file as old as the entry's last use.
+pub(crate) const USED: &str = "used";
+/// In an entry, an empty file that is there once an image came back through it.
+const CHECKED: &str = "checked";
 /// What folders in the making are called, until they get their names.
 const TEMPORARY: &str = ".glow-";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A folder in the making that is older belongs to a process that was killed.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+const ABANDONED: Duration = DAY;
+/// An entry that nobody used for so long goes.
+const UNUSED: Duration = DAY.saturating_mul(90);
+
+/// What an entry is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Graphs that ONNX Runtime optimised for the CPU.
+    Cpu,
+    /// What a provider compiled.
+    Engine,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Cpu, Self::Engine];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu-",
+            Self::Engine => "engine-",
+        }
+    }
+}
 
 /// The name of an entry: a hash of what its files are made of and for.
-pub(crate) fn key<'a>(provider: &str, parts: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn key<'a>(purpose: Purpose, parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &str| {
         hash.update((part.len() as u64).to_le_bytes());
@@ -29,7 +56,13 @@ pub(crate) fn key<'a>(provider: &str, parts: impl IntoIterator<Item = &'a str>) 
     add(&cpu());
     parts.into_iter().for_each(add);
     let digest: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{provider}-{digest}")
+    format!("{}{digest}", purpose.prefix())
+}
+
+/// Whether a folder has the name of an entry.
+fn is_key(name: &str) -> bool {
+    let digest = Purpose::ALL.iter().find_map(|purpose| name.strip_prefix(purpose.prefix()));
+    digest.is_some_and(|digest| digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What decides on the layout of weights.
@@ -62,16 +95,45 @@ pub(crate) fn temporary(parent: &Path) -> io::Result<TempDir> {
     builder.tempdir_in(parent)
 }
 
-/// Removes the folders in the making that killed processes left.
-pub(crate) fn remove_abandoned(parent: &Path) {
-    let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > ABANDONED);
-    for entry in parent.read_dir().into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && modified.is_ok_and(old) {
-            // Whoever may not remove it leaves it to its owner.
-            let _ = std::fs::remove_dir_all(entry.path());
+/// Removes folders in the making that killed processes left, and entries that nobody used for [`UNUSED`].
+/// Whoever may not remove one leaves it to its owner.
+pub(crate) fn clean(cache: &Path) {
+    let older = |time: io::Result<SystemTime>, limit: Duration| {
+        time.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > limit))
+    };
+    for folder in cache.read_dir().into_iter().flatten().flatten() {
+        let modified = || folder.metadata()?.modified();
+        let name = folder.file_name().to_string_lossy().into_owned();
+        if name.starts_with(TEMPORARY) && older(modified(), ABANDONED) {
+            let _ = std::fs::remove_dir_all(folder.path());
+        } else if is_key(&name) {
+            // Versions that did not note the use left the time at which they made the entry.
+            let used = folder.path().join(USED).metadata().and_then(|file| file.modified());
+            if older(used.or_else(|_| modified()), UNUSED) {
+                let _ = remove(&folder.path());
+            }
         }
     }
+}
+
+/// Notes that an entry is used, once a day. In a folder that only its owner can write, that is up to the owner.
+pub(crate) fn touch(entry: &Path) {
+    let path = entry.join(USED);
+    let age = path.metadata().and_then(|file| file.modified()).map(|time| time.elapsed());
+    if !age.is_ok_and(|age| age.is_ok_and(|age| age < DAY)) {
+        let file = File::options().append(true).create(true).open(path);
+        let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+/// Whether an image came back through what the entry holds.
+pub(crate) fn is_checked(entry: &Path) -> bool {
+    entry.join(CHECKED).is_file()
+}
+
+/// Notes that an image came back, where there is an entry that can be written.
+pub(crate) fn note_checked(entry: &Path) {
+    let _ = File::create(entry.join(CHECKED));
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -99,6 +161,7 @@ impl Checksum {
 /// Makes an entry of a folder: its files' checksums go into it, all of it reaches the disk, and it gets its
 /// name. If another process was first, its entry stays.
 pub(crate) fn keep(folder: TempDir, entry: &Path) -> io::Result<()> {
+    touch(folder.path());
     // A rename that survives a power cut must not be of files that do not.
     seal(folder.path(), |_| true)?;
     match std::fs::rename(folder.path(), entry) {
@@ -118,7 +181,7 @@ pub(crate) fn seal(folder: &Path, of: impl Fn(&str) -> bool) -> io::Result<()> {
     for file in folder.read_dir()? {
         let file = file?;
         let name = file.file_name().to_string_lossy().into_owned();
-        if name == CHECKSUMS || !of(&name) || !file.file_type()?.is_file() {
+        if name == CHECKSUMS || name == USED || !of(&name) || !file.file_type()?.is_file() {
             continue;
         }
         checksums.insert(name, Checksum::of(&file.path())?);
@@ -152,7 +215,7 @@ fn checksums(entry: &Path) -> Result<BTreeMap<String, Checksum>, String> {
 pub(crate) fn lists(entry: &Path, files: &[std::path::PathBuf]) -> Result<(), String> {
     let checksums = checksums(entry)?;
     for name in files.iter().filter_map(|path| path.file_name()?.to_str()) {
-        if name != CHECKSUMS && !checksums.contains_key(name) {
+        if name != CHECKSUMS && name != USED && !checksums.contains_key(name) {
             return Err(format!("{name} was not finished"));
         }
     }
@@ -175,7 +238,7 @@ pub(crate) fn remove(entry: &Path) -> io::Result<()> {
     // Out of the way at once, so that nobody finds half of it.
     let parent = entry.parent().unwrap_or(Path::new("."));
     let aside = temporary(parent)?;
-    std::fs::rename(entry, aside.path().join("damaged"))
+    std::fs::rename(entry, aside.path().join("entry"))
 }
 
 #[cfg(test)]
@@ -232,24 +295,69 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn abandoned_folders_go_and_others_stay() {
+    fn what_nobody_needs_goes_and_nothing_else() {
         let cache = tempfile::tempdir().unwrap();
-        let [old, new, other] = [".glow-old", ".glow-new", "entry"].map(|name| cache.path().join(name));
-        for folder in [&old, &new, &other] {
-            std::fs::create_dir(folder).unwrap();
+        let digest = "0123456789abcdef0123456789abcdef";
+        let age = |path: &Path, days: u32| {
+            File::open(path).unwrap().set_modified(SystemTime::now() - days * DAY).unwrap();
+        };
+        let folder = |name: &str, used: Option<u32>, modified: u32| {
+            let path = cache.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            if let Some(days) = used {
+                File::create(path.join(USED)).unwrap();
+                age(&path.join(USED), days);
+            }
+            age(&path, modified);
+        };
+        // In the making: by a process that was killed, and by one that is at work.
+        folder(".glow-old", None, 2);
+        folder(".glow-new", None, 0);
+        // Entries: made and used long ago, made long ago and used since, made by a version that did not note its use.
+        folder(&format!("cpu-{digest}"), Some(91), 91);
+        folder(&format!("engine-{digest}"), Some(89), 200);
+        folder(&format!("cpu-{}", digest.replace('0', "1")), None, 91);
+        folder(&format!("cpu-{}", digest.replace('0', "2")), None, 89);
+        // What somebody else keeps there.
+        for other in ["entry", "cpu-backup", &digest[1..]] {
+            folder(other, Some(1000), 1000);
         }
-        let yesterday = SystemTime::now() - 2 * ABANDONED;
-        for folder in [&old, &other] {
-            File::open(folder).unwrap().set_modified(yesterday).unwrap();
+        clean(cache.path());
+        let mut stay =
+            [".glow-new", &format!("engine-{digest}"), &format!("cpu-{}", digest.replace('0', "2")), "entry"]
+                .map(String::from)
+                .to_vec();
+        stay.extend(["cpu-backup".to_string(), digest[1..].to_string()]);
+        stay.sort();
+        assert_eq!(names(cache.path()), stay);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn use_is_noted_once_a_day() {
+        let entry = tempfile::tempdir().unwrap();
+        let path = entry.path().join(USED);
+        let modified = || path.metadata().unwrap().modified().unwrap();
+        touch(entry.path());
+        for (hours, renewed) in [(23, false), (25, true)] {
+            let before = SystemTime::now() - Duration::from_secs(hours * 60 * 60);
+            File::options().append(true).open(&path).unwrap().set_modified(before).unwrap();
+            let before = modified();
+            touch(entry.path());
+            assert_eq!(modified() > before, renewed, "{hours} hours");
         }
-        remove_abandoned(cache.path());
-        assert_eq!(names(cache.path()), [".glow-new", "entry"]);
+        // Of an entry that is not there nothing is noted.
+        touch(&entry.path().join("missing"));
+        note_checked(&entry.path().join("missing"));
+        assert_eq!(names(entry.path()), [USED]);
     }
 
     #[test]
     fn keys_tell_their_parts_apart() {
-        let keys = [&["ab", "c"][..], &["a", "bc"], &["ab"]].map(|parts| key("cpu", parts.iter().copied()));
+        let keys =
+            [&["ab", "c"][..], &["a", "bc"], &["ab"]].map(|parts| key(Purpose::Cpu, parts.iter().copied()));
         assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
-        assert_eq!(keys[0], key("cpu", ["ab", "c"]));
+        assert_eq!(keys[0], key(Purpose::Cpu, ["ab", "c"]));
+        assert!(is_key(&keys[0]) && is_key(&key(Purpose::Engine, ["ab"])));
     }
 }

@@ -19,12 +19,13 @@ const LOCK: &str = "lock";
 
 impl Engines {
     /// Waits for the folder, and empties it unless all that it holds was finished and is undamaged.
-    pub fn open(folder: &Path, progress: &Progress) -> Result<Self, Error> {
-        std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+    pub fn open(folder: &Path, progress: &Progress) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        folder.parent().into_iter().for_each(cache::clean);
         let path = folder.join(LOCK);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         // In a folder that is read-only the file may be there already.
-        let file = file.or_else(|_| File::open(&path)).map_err(Error::writing(&path))?;
+        let file = file.or_else(|_| File::open(&path))?;
         let locked = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => {
@@ -34,13 +35,14 @@ impl Engines {
             // Some network file systems have no locks.
             Err(TryLockError::Error(_)) => false,
         };
-        let files = others(folder).map_err(Error::reading(folder))?;
+        let files = others(folder)?;
         if !files.is_empty()
             && let Err(reason) = cache::check(folder).and_then(|()| cache::lists(folder, &files))
         {
             progress.report(LoadStep::CacheDamaged { entry: folder.into(), reason });
-            clear(folder).map_err(Error::writing(folder))?;
+            clear(folder)?;
         }
+        cache::touch(folder);
         Ok(Self { folder: folder.into(), _lock: locked.then_some(file) })
     }
 
@@ -55,7 +57,10 @@ impl Engines {
 fn others(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let paths = folder.read_dir()?.map(|file| file.map(|file| file.path()));
     let paths: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
-    Ok(paths.into_iter().filter(|path| path.file_name().is_some_and(|name| name != LOCK)).collect())
+    Ok(paths
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name != LOCK && name != cache::USED))
+        .collect())
 }
 
 fn clear(folder: &Path) -> io::Result<()> {

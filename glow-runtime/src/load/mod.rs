@@ -12,7 +12,8 @@ use crate::progress::{LoadStep, LoadTimes, timed};
 use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
-use crate::{Error, Glow, GraphKind, device};
+use crate::{Error, Glow, GraphKind, device, trace};
+use cache::Purpose;
 use engines::Engines;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::Models;
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 /// Loads a bundle as the options say.
 pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error> {
     options.validate()?;
+    trace::span!(INFO, "load");
     let begin = Instant::now();
     let mut times = LoadTimes::default();
     let kinds = options.kinds();
@@ -53,9 +55,12 @@ pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error>
                 return Ok(glow);
             }
             // Only what lies with the provider can be better with another one.
-            Err(error @ (Error::Provider { .. } | Error::Run { .. } | Error::Check { .. }))
-                if alternatives.peek().is_some() =>
-            {
+            Err(
+                error @ (Error::Provider { .. }
+                | Error::Run { .. }
+                | Error::Check { .. }
+                | Error::NonFinite { .. }),
+            ) if alternatives.peek().is_some() => {
                 let reason = match error {
                     Error::Provider { reason, .. } => reason,
                     other => other.to_string(),
@@ -89,7 +94,7 @@ impl Loading<'_> {
         }
         let on_cpu = providers.iter().all(Provider::is_cpu);
         let entry = self.entry(&providers, on_cpu);
-        let session_options = SessionOptions {
+        let mut session_options = SessionOptions {
             library: self.library.clone(),
             threads: self.options.threads_per_session(),
             spinning: self.options.spinning,
@@ -102,8 +107,7 @@ impl Loading<'_> {
             captures: providers.iter().any(Provider::captures_graphs),
             providers,
         };
-        let engines = session_options.cache.as_deref();
-        let engines = engines.map(|folder| Engines::open(folder, &self.options.progress)).transpose()?;
+        let engines = self.engines(&mut session_options);
         let found = match &entry {
             Some(entry) if on_cpu => self.load_cached(entry, &session_options, times)?,
             _ => None,
@@ -112,7 +116,9 @@ impl Loading<'_> {
             Some(glow) => glow,
             None => self.load_new(entry.as_deref(), &session_options, times)?,
         };
-        timed(&mut times.warm_up, || self.try_out(&glow))?;
+        trace::span!(DEBUG, "try_out");
+        timed(&mut times.warm_up, || self.warm_up(&glow))?;
+        timed(&mut times.check, || self.check(&glow, entry.as_deref().filter(|_| on_cpu)))?;
         if let Some(engines) = engines {
             engines.seal()?;
         }
@@ -136,10 +142,12 @@ impl Loading<'_> {
         let gpu = providers.iter().find_map(Provider::cuda_device);
         let machine = gpu.map_or_else(String::new, library::gpu::fingerprint);
         let names: Vec<String> = providers.iter().map(|provider| format!("{provider:?}")).collect();
+        // Two builds of one version may compute differently.
         let parts = hashes
-            .chain([self.library.info.version.as_str(), machine.as_str()])
+            .chain([self.library.info.version.as_str(), ort::info(), machine.as_str()])
             .chain(names.iter().map(String::as_str));
-        Some(cache.join(cache::key(if on_cpu { "cpu" } else { "engine" }, parts)))
+        let purpose = if on_cpu { Purpose::Cpu } else { Purpose::Engine };
+        Some(cache.join(cache::key(purpose, parts)))
     }
 
     /// The model from an entry of the cache. It was made of files with the manifest's hashes, so nothing
@@ -153,6 +161,7 @@ impl Loading<'_> {
         if !entry.is_dir() {
             return Ok(None);
         }
+        cache::touch(entry);
         let checked = timed(&mut times.preparation, || {
             cache::check(entry)?;
             optimised::open(entry, self.kinds, options).map_err(|error| error.to_string())
@@ -165,7 +174,8 @@ impl Loading<'_> {
             Err(reason) => reason,
         };
         self.options.progress.report(LoadStep::CacheDamaged { entry: entry.into(), reason });
-        cache::remove(entry).map_err(Error::writing(entry))?;
+        // Where it cannot be removed, nothing can be put in its place either, and that is reported.
+        let _ = cache::remove(entry);
         Ok(None)
     }
 
@@ -188,11 +198,12 @@ impl Loading<'_> {
         if hashing == Hashing::Before {
             timed(&mut times.weights, || verify_weights(self.bundle))?;
         }
+        let origin = trace::Origin::here();
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
                 scope.spawn(|| {
                     let begin = Instant::now();
-                    verify_weights(self.bundle).map(|()| begin.elapsed())
+                    origin.within(|| verify_weights(self.bundle)).map(|()| begin.elapsed())
                 })
             });
             let glow = self.prepare_and_assemble(entry, options, times);
@@ -203,6 +214,26 @@ impl Loading<'_> {
             times.weights = verified?;
         }
         glow
+    }
+
+    /// The folder for what the provider compiles, if there is one that can be used.
+    fn engines(&self, options: &mut SessionOptions) -> Option<Engines> {
+        let folder = options.cache.take()?;
+        match Engines::open(&folder, &self.options.progress) {
+            Ok(engines) => {
+                options.cache = Some(folder);
+                Some(engines)
+            }
+            Err(error) => {
+                self.not_cached(&folder, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn not_cached(&self, entry: &Path, reason: &str) {
+        let reason = reason.to_string();
+        self.options.progress.report(LoadStep::NotCached { entry: entry.into(), reason });
     }
 
     fn prepare_and_assemble(
@@ -225,13 +256,19 @@ impl Loading<'_> {
         entry: Option<&Path>,
         options: &SessionOptions,
     ) -> Result<(Models, Option<TempDir>), Error> {
+        trace::span!(DEBUG, "prepare");
         let on_cpu = options.providers.iter().all(Provider::is_cpu);
         let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
         if on_cpu && self.options.share_weights && worthwhile {
             self.options.progress.report(LoadStep::Preparing);
-            match optimised::make(source, self.kinds, options, entry) {
+            let mut made = optimised::make(source, self.kinds, options, entry);
+            if let (Err(Error::Write { path, source: error }), Some(entry)) = (&made, entry) {
+                self.not_cached(entry, &format!("{}: {error}", path.display()));
+                made = optimised::make(source, self.kinds, options, None);
+            }
+            match made {
                 // A read-only system has no temporary files; it needs more memory, and no more.
-                Err(Error::Write { path, source }) if entry.is_none() => {
+                Err(Error::Write { path, source }) => {
                     let reason = format!("{}: {source}", path.display());
                     self.options.progress.report(LoadStep::NotShared { reason });
                 }
@@ -248,6 +285,7 @@ impl Loading<'_> {
         options: &SessionOptions,
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
+        trace::span!(DEBUG, "sessions");
         let architecture = &self.bundle.manifest().architecture;
         let (mut encoder, mut decoder) = (None, None);
         timed(&mut times.sessions, || -> Result<(), Error> {
@@ -279,19 +317,26 @@ impl Loading<'_> {
         })
     }
 
-    /// Warms up, and checks that an image comes back.
-    fn try_out(&self, glow: &Glow) -> Result<(), Error> {
+    fn warm_up(&self, glow: &Glow) -> Result<(), Error> {
         let batches = &self.options.batches_to_run(glow.providers());
-        if !batches.is_empty() {
-            self.options.progress.report(LoadStep::WarmingUp);
-            for graph in [&glow.encoder, &glow.decoder].into_iter().flatten() {
-                graph.warm_up(batches, glow.chunk)?;
-            }
+        if batches.is_empty() {
+            return Ok(());
         }
-        if self.options.check && glow.encoder.is_some() && glow.decoder.is_some() {
-            self.options.progress.report(LoadStep::Checking);
-            trial::check(glow, glow.architecture())?;
+        self.options.progress.report(LoadStep::WarmingUp);
+        let mut graphs = [&glow.encoder, &glow.decoder].into_iter().flatten();
+        graphs.try_for_each(|graph| graph.warm_up(batches, glow.chunk))
+    }
+
+    /// Checks that an image comes back. The CPU computes the same every time, so what an entry of the cache holds is
+    /// checked once.
+    fn check(&self, glow: &Glow, entry: Option<&Path>) -> Result<(), Error> {
+        let both = glow.encoder.is_some() && glow.decoder.is_some();
+        if !self.options.check || !both || entry.is_some_and(cache::is_checked) {
+            return Ok(());
         }
+        self.options.progress.report(LoadStep::Checking);
+        trial::check(glow)?;
+        entry.inspect(|entry| cache::note_checked(entry));
         Ok(())
     }
 }
@@ -308,5 +353,6 @@ enum Hashing {
 
 /// Checks the weights' file, unless the graphs hold the weights.
 fn verify_weights(bundle: &Bundle) -> Result<(), BundleError> {
+    trace::span!(DEBUG, "weights");
     if bundle.manifest().is_inline() { Ok(()) } else { bundle.verify(WEIGHTS_FILE) }
 }

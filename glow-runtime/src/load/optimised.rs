@@ -36,7 +36,7 @@ pub(crate) fn make(
     let parent = match entry.and_then(Path::parent) {
         Some(parent) => {
             std::fs::create_dir_all(parent).map_err(Error::writing(parent))?;
-            cache::remove_abandoned(parent);
+            cache::clean(parent);
             parent.to_path_buf()
         }
         None => std::env::temp_dir(),

@@ -49,7 +49,7 @@ impl Default for LoadOptions {
             onnxruntime: None,
             only: None,
             verify: true,
-            check: false,
+            check: true,
             warm_up: Vec::new(),
             max_batch: None,
             memory_budget: MEMORY_BUDGET,

@@ -7,6 +7,7 @@ use super::{Listener, MAX_QUEUE, SchedulerOptions};
 use crate::error::RunFailure;
 use crate::graph::Graph;
 use crate::ports::{Input, Output, Owned, PerLevel, Wanted};
+use crate::trace::{Origin, span};
 use crate::{Error, Glow, GraphKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,8 @@ struct Pending {
     input: JobInput,
     deadline: Option<Instant>,
     submitted: Instant,
+    /// Where it was submitted.
+    origin: Origin,
     cancelled: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it has got its result.
     ended: AtomicBool,
@@ -157,6 +160,7 @@ impl Threads {
         let pending = Pending {
             deadline,
             submitted: Instant::now(),
+            origin: Origin::here(),
             cancelled: Box::new(completion.cancelled()),
             ended: AtomicBool::new(false),
             progress: Mutex::new(Progress {
@@ -353,6 +357,8 @@ impl Shared {
     /// Runs a batch and gives each job its part.
     fn run(&self, parts: &[Part<Pending>], images: usize, inputs: &mut [Owned]) {
         let begin = Instant::now();
+        span!(DEBUG, "batch", graph = %self.kind, images, jobs = parts.len(), waited = ?longest_wait(parts, begin));
+        parts.iter().for_each(|(job, _)| job.origin.is_followed());
         inputs.iter_mut().for_each(Owned::clear);
         for (job, range) in parts {
             job.input.append(&self.glow, range.clone(), inputs);
@@ -436,14 +442,42 @@ impl Pending {
     }
 }
 
+/// Of the jobs that begin with a batch.
+#[cfg(feature = "tracing")]
+fn longest_wait(parts: &[Part<Pending>], begin: Instant) -> Duration {
+    let first = parts.iter().filter(|(_, range)| range.start == 0);
+    first.map(|(job, _)| begin.saturating_duration_since(job.submitted)).max().unwrap_or_default()
+}
+
 /// The error once more, for another job of the same batch.
 fn again(error: &Error) -> Error {
     match error {
         Error::Run { graph, kind, source } => {
-            Error::Run { graph: *graph, kind: *kind, source: source.to_string().into() }
+            Error::Run { graph: *graph, kind: *kind, source: source.clone() }
         }
         Error::Unavailable { graph } => Error::Unavailable { graph: *graph },
         // A graph gives no others.
         _ => Error::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, OnnxRuntimeCode, library};
+
+    #[test]
+    fn every_job_of_a_batch_learns_the_code() {
+        // The binding makes errors through the library.
+        library::start(None, library::Preference::Usual).unwrap();
+        let graph = GraphKind::Decoder;
+        let first =
+            Error::run(graph)(ort::Error::new_with_code(ort::ErrorCode::RuntimeException, "bad_alloc"));
+        let second = again(&first);
+        for error in [&first, &second] {
+            assert_eq!(error.kind(), ErrorKind::Memory);
+            assert_eq!(error.onnxruntime_code(), Some(OnnxRuntimeCode::RuntimeException));
+        }
+        assert_eq!(first.with_causes(), second.with_causes());
     }
 }

@@ -5,7 +5,7 @@ mod reference;
 
 pub use reference::{OodScore, ReferenceScores, ScoreKind};
 
-use crate::{Error, Glow, ScoreOptions};
+use crate::{Error, Glow, ScoreOptions, trace};
 use ndarray::ArrayView4;
 
 /// The likelihood of one image, over several draws of the dequantization noise.
@@ -40,6 +40,7 @@ impl Glow {
         Tally::check_draws(options.draws)?;
         let images = images.into();
         self.check_images("images", images.shape())?;
+        trace::span!(DEBUG, "score", images = images.dim().0);
         let mut tallies = vec![Tally::default(); images.dim().0];
         for draw in 0..options.draws as u64 {
             let noise = self.noise(images.dim().0, options.seed, options.first, draw);

@@ -39,3 +39,19 @@ class DeviceError(GlowError):
 
 class RunError(GlowError, RuntimeError):
     """ONNX Runtime or the operating system failed in another way, or the process was forked."""
+
+
+class OverloadedError(RunError):
+    """A queue is full: try again later."""
+
+
+class DeadlineError(RunError, TimeoutError):
+    """A job was not done before its deadline."""
+
+
+class CancelledError(RunError):
+    """A job was cancelled."""
+
+
+class StoppedError(RunError):
+    """A queue is being stopped, and takes or does no more jobs."""

@@ -84,7 +84,7 @@ class Glow:
         cache: str | os.PathLike[str] | None = None,
         only: str | None = None,
         verify: bool = True,
-        check: bool = False,
+        check: bool = True,
         onnxruntime: str | os.PathLike[str] | None = None,
     ) -> None:
         """Loads the bundle in a folder.
@@ -101,7 +101,8 @@ class Glow:
         cache: a folder that keeps what is made of the bundle for this machine, so that it loads faster.
         only: "encoder" or "decoder", to load one of the two alone.
         verify: whether sizes and SHA-256 of the files are compared with the manifest.
-        check: whether an image is encoded and decoded once, to see that the provider computes accurately.
+        check: whether an image is encoded and decoded once, to see that the provider computes accurately; only with both
+            graphs, and with a cache only the first time.
         onnxruntime: the library, 1.21 or newer, or its folder. Default: ``ORT_DYLIB_PATH``, else that of the installed
             package ``onnxruntime`` or ``onnxruntime-gpu``, else the system's. A process uses one, the first.
 
