@@ -1,7 +1,6 @@
 //! The folder in which a provider keeps what it compiles: TensorRT's engines, OpenVINO's models. Providers write to it
 //! by themselves, in place and without a lock, and believe what they find there.
 use super::cache;
-use crate::Error;
 use crate::progress::{LoadStep, Progress};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Held while a model is loaded with the folder: no other process compiles into it meanwhile.
 #[derive(Debug)]
 pub(super) struct Engines {
-    folder: PathBuf,
+    pub folder: PathBuf,
     _lock: Option<File>,
 }
 
@@ -48,9 +47,8 @@ impl Engines {
 
     /// Says that what is there now is finished. Until then it counts as damaged: a process that is killed while it
     /// compiles leaves half a file.
-    pub fn seal(self) -> Result<(), Error> {
-        let is_ours = |name: &str| name != LOCK;
-        cache::seal(&self.folder, is_ours).map_err(Error::writing(&self.folder))
+    pub fn seal(&self) -> io::Result<()> {
+        cache::seal(&self.folder, |name| name != LOCK)
     }
 }
 

@@ -119,8 +119,10 @@ impl Loading<'_> {
         trace::span!(DEBUG, "try_out");
         timed(&mut times.warm_up, || self.warm_up(&glow))?;
         timed(&mut times.check, || self.check(&glow, entry.as_deref().filter(|_| on_cpu)))?;
-        if let Some(engines) = engines {
-            engines.seal()?;
+        if let Some(engines) = engines
+            && let Err(error) = engines.seal()
+        {
+            self.not_cached(&engines.folder, &error.to_string());
         }
         Ok(glow)
     }
