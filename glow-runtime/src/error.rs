@@ -80,7 +80,7 @@ pub enum Error {
          (`GlowBuilder::check`, `--no-check`)"
     )]
     Check {
-        /// The largest difference of a value.
+        /// The largest difference of a value; 255 if the decoder gives the same for all latents.
         difference: u8,
         /// The largest that is allowed.
         allowed: u8,

@@ -15,7 +15,7 @@ enum Place {
     /// On the caller's thread.
     Here(Box<Worker>),
     /// On one of its own, if it computes on a device.
-    Thread(WorkerThread),
+    Thread(Box<WorkerThread>),
 }
 
 impl Place {
@@ -67,7 +67,7 @@ impl Graph {
                 None => Place::Here(Box::new(worker)),
                 Some(_) => {
                     let thread = WorkerThread::start(worker, &ports, format!("glow-gpu-{kind}-{number}"));
-                    Place::Thread(thread.map_err(|source| Error::Thread { source })?)
+                    Place::Thread(Box::new(thread.map_err(|source| Error::Thread { source })?))
                 }
             });
         }

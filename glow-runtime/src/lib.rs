@@ -97,6 +97,8 @@ mod error;
 mod error_kind;
 #[cfg(test)]
 mod fixtures;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod glow;
 mod graph;
 mod host_tensor;

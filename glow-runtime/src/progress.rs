@@ -36,6 +36,11 @@ pub enum LoadStep {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another process compiles engines into the same entry of the cache. Loading continues when it is done.
+    WaitingForCache {
+        /// The entry's folder.
+        entry: PathBuf,
+    },
     /// The cache cannot be written. Loading continues as if there were none. See
     /// [`GlowBuilder::cache`](crate::GlowBuilder::cache).
     NotCached {

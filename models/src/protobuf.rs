@@ -79,6 +79,19 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The numbers of a packed list, the value of a repeated field.
+///
+/// # Errors
+/// The last number has no end, or a number has more than 64 bits.
+pub fn packed(list: &[u8]) -> Result<Vec<u64>, String> {
+    let mut bytes = Fields::new(list);
+    let mut numbers = Vec::new();
+    while !bytes.rest.is_empty() {
+        numbers.push(bytes.varint().ok_or("a list in it is not complete")?);
+    }
+    Ok(numbers)
+}
+
 /// Appends a field to a message.
 pub fn append(message: &mut Vec<u8>, number: u32, value: Value<'_>) {
     let tag = |kind: u64| u64::from(number) << 3 | kind;
@@ -125,5 +138,12 @@ mod tests {
         fields.iter().for_each(|&(number, value)| append(&mut message, number, value));
         let read: Vec<_> = Fields::new(&message).collect::<Result<_, _>>().unwrap();
         assert_eq!(read, fields);
+    }
+
+    #[test]
+    fn packed_lists() {
+        assert_eq!(packed(&[3, 0x80, 0x04, 1]).unwrap(), [3, 512, 1]);
+        assert_eq!(packed(&[]).unwrap(), [0u64; 0]);
+        assert!(packed(&[3, 0x80]).is_err() && packed(&[0xff; 11]).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The steps of loading a bundle.
 pub(crate) mod cache;
+mod engines;
 pub(crate) mod optimised;
 pub(crate) mod options;
 pub(crate) mod scratch;
@@ -14,6 +15,7 @@ use crate::registration;
 use crate::session::SessionOptions;
 use crate::{Error, Glow, GraphKind, device, trace};
 use cache::Purpose;
+use engines::Engines;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::{Models, Optimised};
 use options::LoadOptions;
@@ -92,7 +94,7 @@ impl Loading<'_> {
         }
         let on_cpu = providers.iter().all(Provider::is_cpu);
         let entry = self.entry(&providers, on_cpu);
-        let session_options = SessionOptions {
+        let mut session_options = SessionOptions {
             library: self.library.clone(),
             threads: self.options.threads_per_session(),
             spinning: self.options.spinning,
@@ -105,6 +107,7 @@ impl Loading<'_> {
             captures: providers.iter().any(Provider::captures_graphs),
             providers,
         };
+        let engines = self.engines(&mut session_options);
         let found = match &entry {
             Some(entry) if on_cpu => self.load_cached(entry, &session_options, times)?,
             _ => None,
@@ -116,6 +119,11 @@ impl Loading<'_> {
         trace::span!(DEBUG, "try_out");
         timed(&mut times.warm_up, || self.warm_up(&glow))?;
         timed(&mut times.check, || self.check(&glow, entry.as_deref().filter(|_| on_cpu)))?;
+        if let Some(engines) = engines
+            && let Err(error) = engines.seal()
+        {
+            self.not_cached(&engines.folder, &error.to_string());
+        }
         Ok(glow)
     }
 
@@ -192,8 +200,6 @@ impl Loading<'_> {
         if hashing == Hashing::Before {
             timed(&mut times.weights, || verify_weights(self.bundle))?;
         }
-        let engines = self.engines(options);
-        let options = engines.as_ref().unwrap_or(options);
         let origin = trace::Origin::here();
         let (glow, verified) = std::thread::scope(|scope| {
             let hashing = (hashing == Hashing::Meanwhile).then(|| {
@@ -212,14 +218,17 @@ impl Loading<'_> {
         glow
     }
 
-    /// The options with a folder for what the provider compiles that can be used, if they name one.
-    fn engines(&self, options: &SessionOptions) -> Option<SessionOptions> {
-        let folder = options.cache.as_ref()?;
-        match cache::folder_for_engines(folder) {
-            Ok(()) => None,
+    /// The folder for what the provider compiles, if there is one that can be used.
+    fn engines(&self, options: &mut SessionOptions) -> Option<Engines> {
+        let folder = options.cache.take()?;
+        match Engines::open(&folder, &self.options.progress) {
+            Ok(engines) => {
+                options.cache = Some(folder);
+                Some(engines)
+            }
             Err(error) => {
-                self.not_cached(folder, &error.to_string());
-                Some(SessionOptions { cache: None, ..options.clone() })
+                self.not_cached(&folder, &error.to_string());
+                None
             }
         }
     }

@@ -7,10 +7,15 @@ use glow_models::Precision;
 /// not come back lies with the provider.
 pub(super) fn check(glow: &Glow) -> Result<(), Error> {
     let labels = (glow.architecture().classes > 0).then(|| vec![0]);
-    let sample = glow.sample(1, &SampleOptions::new().labels(labels.clone()))?;
-    let latents = glow.encode(&sample, &EncodeOptions::new().labels(labels.clone()))?.latents;
-    let back = glow.decode(&latents, labels.as_deref())?.images;
-    let difference = back.iter().zip(&sample).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+    let sample = glow.decode(&glow.sample_latents(1, &SampleOptions::new())?, labels.as_deref())?;
+    let latents = glow.encode(&sample.images, &EncodeOptions::new().labels(labels.clone()))?.latents;
+    let back = glow.decode(&latents, labels.as_deref())?;
+    let pairs = back.images.iter().zip(&sample.images);
+    let mut difference = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+    // The x of the sample is in the middle of no step. A decoder that gives the same again does not see its latents.
+    if back.x == sample.x {
+        difference = u8::MAX;
+    }
     let overridden = std::env::var_os("NVIDIA_TF32_OVERRIDE").is_some_and(|value| value == "0");
     let exact = glow.providers().iter().all(|provider| computes_in_float(provider, overridden));
     let allowed = allowed(glow.manifest().precision, exact, glow.architecture().n_bits);

@@ -4,7 +4,7 @@
 //! no further than needed; the depth of the recursion is that of the format, whatever the file says.
 use super::WEIGHTS_FILE;
 use crate::onnx::{attribute, entry, graph, model, node, tensor};
-use crate::protobuf::{Fields, Value};
+use crate::protobuf::{Fields, Value, packed};
 
 /// Checks the bytes of a whole `.onnx` file, whose tensors may lie in [`WEIGHTS_FILE`] of `weights` bytes;
 /// see [`Bundle::check_graph`](super::Bundle::check_graph).
@@ -76,13 +76,21 @@ fn check_attribute(attribute: &[u8], weights: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Where a tensor's data begins and how long it is: ONNX calls it external if it lies in another file.
+/// ONNX's number of an element type, and its size in bytes: those that bundles have in their weights.
+const SIZES: [(u64, u64); 7] = [(1, 4), (2, 1), (3, 1), (6, 4), (7, 8), (10, 2), (16, 2)];
+
+/// Where a tensor's data begins and how long it is: ONNX calls it external if it lies in another file. ONNX Runtime
+/// reads the numbers where they lie, so they must be aligned, and as many as the shape says.
 fn check_tensor(tensor: &[u8], weights: u64) -> Result<(), String> {
     let (mut name, mut external, mut location) = ("", false, None);
-    let (mut offset, mut length) = (0, 0);
+    let (mut offset, mut length, mut data_type) = (0, 0, 0);
+    let mut shape = Vec::new();
     for field in Fields::new(tensor) {
         match field? {
             (tensor::NAME, Value::Bytes(bytes)) => name = text(bytes)?,
+            (tensor::DIMS, Value::Number(size)) => shape.push(size),
+            (tensor::DIMS, Value::Bytes(sizes)) => shape.extend(packed(sizes)?),
+            (tensor::DATA_TYPE, Value::Number(number)) => data_type = number,
             (tensor::DATA_LOCATION, Value::Number(kind)) => external |= kind != 0,
             (tensor::EXTERNAL_DATA, Value::Bytes(entry)) => {
                 external = true;
@@ -102,13 +110,25 @@ fn check_tensor(tensor: &[u8], weights: u64) -> Result<(), String> {
             _ => {}
         }
     }
-    if external && location.is_none() {
+    if !external {
+        return Ok(());
+    }
+    if location.is_none() {
         return Err(format!("the tensor {name:?} is in another file, but not said in which"));
     }
     if offset.checked_add(length).is_none_or(|end| end > weights) {
         return Err(format!(
             "the tensor {name:?}, {length} bytes from {offset} on, leaves {WEIGHTS_FILE} of {weights} bytes"
         ));
+    }
+    let Some(&(_, size)) = SIZES.iter().find(|(number, _)| *number == data_type) else {
+        return Err(format!("the tensor {name:?} is of ONNX's type {data_type}, which no bundle has"));
+    };
+    if !offset.is_multiple_of(size) {
+        return Err(format!("the tensor {name:?} of {size}-byte numbers begins at byte {offset}"));
+    }
+    if shape.iter().try_fold(size, |bytes: u64, &n| bytes.checked_mul(n)) != Some(length) {
+        return Err(format!("the tensor {name:?} has {length} bytes, which its shape {shape:?} has not"));
     }
     Ok(())
 }
@@ -157,9 +177,22 @@ mod tests {
         field(13, [field(1, key), field(2, value)].concat())
     }
 
-    fn tensor(entries: &[(&str, &str)]) -> Vec<u8> {
+    /// A tensor in another file, of numbers of a type.
+    fn typed(data_type: u64, shape: &[u64], entries: &[(&str, &str)]) -> Vec<u8> {
         let entries = entries.iter().flat_map(|(key, value)| entry(key, value));
-        [field(8, "w"), varint(14 << 3), varint(1), entries.collect()].concat()
+        let shape: Vec<u8> = shape.iter().flat_map(|&n| [varint(1 << 3), varint(n)].concat()).collect();
+        let data_type = [varint(2 << 3), varint(data_type)].concat();
+        [shape, data_type, field(8, "w"), varint(14 << 3), varint(1), entries.collect()].concat()
+    }
+
+    fn tensor(entries: &[(&str, &str)]) -> Vec<u8> {
+        typed(1, &[2, 5], entries)
+    }
+
+    /// A tensor in the weights.
+    fn placed(data_type: u64, shape: &[u64], offset: u64, length: u64) -> Vec<u8> {
+        let (offset, length) = (offset.to_string(), length.to_string());
+        typed(data_type, shape, &[("location", WEIGHTS_FILE), ("offset", &offset), ("length", &length)])
     }
 
     fn model(graph: impl AsRef<[u8]>) -> Vec<u8> {
@@ -191,6 +224,13 @@ mod tests {
         let inside = tensor(&[("location", WEIGHTS_FILE), ("offset", "60"), ("length", "40")]);
         check(&model(field(5, &inside)), 100).unwrap();
         check(&constant(&inside), 100).unwrap();
+        for whole in
+            [placed(1, &[], 96, 4), placed(10, &[3], 2, 6), placed(3, &[5], 95, 5), placed(7, &[0, 4], 8, 0)]
+        {
+            check(&model(field(5, whole)), 100).unwrap();
+        }
+        let shape_in_one_piece = [field(1, [2, 5]), inside[4..].to_vec()].concat();
+        check(&model(field(5, shape_in_one_piece)), 100).unwrap();
         check(&model([]), 0).unwrap();
     }
 
@@ -215,6 +255,17 @@ mod tests {
             ("not said in which", model(field(5, entry("offset", "0")))),
             ("leaves model.safetensors of 100 bytes", model(field(5, outside))),
             ("leaves model.safetensors", model(field(5, around))),
+            ("begins at byte 9", model(field(5, placed(1, &[2, 5], 9, 40)))),
+            ("begins at byte 4", model(field(5, placed(7, &[1], 4, 8)))),
+            ("begins at byte 9", constant(&placed(1, &[2, 5], 9, 40))),
+            ("has 36 bytes", model(field(5, placed(1, &[2, 5], 8, 36)))),
+            ("has 44 bytes", model(field(5, placed(1, &[2, 5], 8, 44)))),
+            ("has 40 bytes", model(field(5, placed(1, &[2, u64::MAX - 4], 8, 40)))),
+            ("has 40 bytes", model(field(5, placed(1, &[1 << 62, 1 << 62, 10], 8, 40)))),
+            ("has 0 bytes", model(field(5, at(WEIGHTS_FILE)))),
+            ("ONNX's type 99", model(field(5, placed(99, &[10], 0, 40)))),
+            ("ONNX's type 8", model(field(5, placed(8, &[10], 0, 40)))),
+            ("a list in it is not complete", model(field(5, field(1, [0x80])))),
             ("offset \"-1\" is no number", model(field(5, tensor(&[("offset", "-1")])))),
             ("unknown part \"basepath\"", model(field(5, tensor(&[("basepath", "/")])))),
             ("said twice", model(field(5, field(13, twice)))),

@@ -37,6 +37,9 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// The most that a protobuf message can be, and so a graph.
 const MAX_GRAPH_BYTES: u64 = (1 << 31) - 1;
 
+/// The most numbers of a batch of a fixed size: four gigabytes of floats.
+const MAX_BATCH_NUMBERS: usize = 1 << 30;
+
 /// Number format of the coupling networks. Everything else (the flow's own path, log-determinants and
 /// priors) is 32-bit float in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,8 +262,15 @@ impl Manifest {
         if self.latent_shapes != self.architecture.latent_shapes() {
             return Err(wrong("its latent_shapes are not those of its architecture".into()));
         }
-        if self.batch == Some(0) {
-            return Err(wrong("its batch is of 0 images".into()));
+        if let Some(batch) = self.batch {
+            let numbers = batch.checked_mul(self.architecture.dims());
+            if batch == 0 || numbers.is_none_or(|numbers| numbers > MAX_BATCH_NUMBERS) {
+                return Err(wrong(format!("its batch is of {batch} images")));
+            }
+        }
+        let (names, classes) = (self.class_names.len(), self.architecture.classes);
+        if names > 0 && classes > 0 && names != classes {
+            return Err(wrong(format!("it has {names} class_names for {classes} classes")));
         }
         // The files of a bundle have fixed names, so none can point out of its folder.
         for name in self.files.keys() {

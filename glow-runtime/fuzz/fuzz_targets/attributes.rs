@@ -1,0 +1,6 @@
+//! `attributes.safetensors` of a bundle.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| glow_runtime::fuzzed::attributes(bytes));
