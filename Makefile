@@ -148,8 +148,14 @@ test-onnxruntimes: setup $(others) ## bundles in several versions of ONNX Runtim
 	GLOW_ONNXRUNTIMES='$(ONNXRUNTIME_OTHERS)' GLOW_ONNXRUNTIME_TOO_OLD='$(ONNXRUNTIME_TOO_OLD)' \
 	  $(CARGO) test -p glow-export --test onnxruntimes $(LOCKED) -- --ignored --nocapture
 
+# Under NVIDIA's sanitizer as well, where it is installed: every access to the GPU's memory is checked.
 test-gpu: setup ## the tests that need a GPU; where there is none they say so (after make setup CUDA=1)
 	$(CARGO) test -p glow-train --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
+	$(CARGO) test -p glow-runtime --test gpu $(LOCKED) -- --ignored --test-threads 1 --nocapture
+	if command -v compute-sanitizer >/dev/null; then \
+	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='compute-sanitizer --error-exitcode 1' \
+	  $(CARGO) test -p glow-runtime --test gpu $(LOCKED) -- --ignored --test-threads 1 cuda_computes filled_batches; \
+	fi
 
 bench: setup ## the benchmarks (criterion; its report is in the target folder)
 	$(CARGO) bench -p glow-benches $(LOCKED)

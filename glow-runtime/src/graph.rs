@@ -15,7 +15,7 @@ enum Place {
     /// On the caller's thread.
     Here(Box<Worker>),
     /// On one of its own, if it computes on a device.
-    Thread(WorkerThread),
+    Thread(Box<WorkerThread>),
 }
 
 impl Place {
@@ -60,14 +60,14 @@ impl Graph {
                 [(&ports.inputs, session.inputs(), "input"), (&ports.outputs, session.outputs(), "output")]
             {
                 ports::check(ports, outlets, side, options.batch)
-                    .map_err(|reason| Error::Graph { path: model.path.clone(), reason })?;
+                    .map_err(|reason| Error::Graph { path: model.graph.path().into(), reason })?;
             }
             let worker = Worker::new(session, model, Arc::clone(&ports), options);
             workers.push(match options.device {
                 None => Place::Here(Box::new(worker)),
                 Some(_) => {
                     let thread = WorkerThread::start(worker, &ports, format!("glow-gpu-{kind}-{number}"));
-                    Place::Thread(thread.map_err(|source| Error::Thread { source })?)
+                    Place::Thread(Box::new(thread.map_err(|source| Error::Thread { source })?))
                 }
             });
         }

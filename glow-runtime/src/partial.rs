@@ -24,6 +24,11 @@ pub struct Partial<T> {
 }
 
 impl<T> Partial<T> {
+    /// Something else of the same images.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Partial<U> {
+        Partial { value: make(self.value), non_finite: self.non_finite }
+    }
+
     /// The result if nothing is missing, otherwise the error that names what is.
     pub(crate) fn complete(self, (array, hint): (&'static str, &'static str)) -> Result<T, Error> {
         match self.non_finite.is_empty() {

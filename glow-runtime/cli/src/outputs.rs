@@ -2,9 +2,10 @@
 use crate::failure::Misuse;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use glow_runtime::Partial;
 use glow_runtime::images::{self, GridOptions};
 use image::DynamicImage;
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, Axis};
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,16 @@ impl ImageOutput {
                 .with_context(|| format!("cannot make the folder {}", self.out.display()))?;
         }
         let columns = if self.columns == 0 { columns.unwrap_or(0) } else { self.columns };
-        Ok(ImageWriter { output: self, prefix, single, columns, count: 0, names: HashSet::new(), grid: None })
+        Ok(ImageWriter {
+            output: self,
+            prefix,
+            single,
+            columns,
+            count: 0,
+            names: HashSet::new(),
+            grid: None,
+            failed: Vec::new(),
+        })
     }
 }
 
@@ -156,11 +166,29 @@ pub struct ImageWriter<'a> {
     names: HashSet<PathBuf>,
     /// The images so far, unless they are single files.
     grid: Option<Array4<u8>>,
+    /// Images that are not there, by their numbers.
+    failed: Vec<usize>,
 }
 
 impl ImageWriter<'_> {
-    pub fn add(&mut self, images: Array4<u8>) -> Result<()> {
-        self.add_of(None, images)
+    /// Adds images of which some may have failed: those have no file, and are black in a grid. [`ImageWriter::finish`]
+    /// tells which.
+    pub fn add(&mut self, images: Partial<Array4<u8>>) -> Result<()> {
+        let Partial { value, non_finite } = images;
+        let first = self.count;
+        self.failed.extend(non_finite.iter().map(|place| first + place));
+        if !self.single {
+            self.count += value.dim().0;
+            return self.add_of(None, value);
+        }
+        for image in value.axis_chunks_iter(Axis(0), 1) {
+            if self.failed.contains(&self.count) {
+                self.count += 1;
+            } else {
+                self.add_of(None, image.to_owned())?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what was made of the image at `path`, after which single files are named.
@@ -176,7 +204,7 @@ impl ImageWriter<'_> {
                 self.count += 1;
             }
         } else if let Some(grid) = &mut self.grid {
-            grid.append(ndarray::Axis(0), images.view()).context("images of one model have one shape")?;
+            grid.append(Axis(0), images.view()).context("images of one model have one shape")?;
         } else {
             self.grid = Some(images);
         }
@@ -203,9 +231,17 @@ impl ImageWriter<'_> {
     }
 
     pub fn finish(self) -> Result<()> {
-        match self.grid {
-            Some(grid) => self.output.sheet.write(grid.view(), self.columns, &self.output.out),
-            None => Ok(()),
+        if let Some(grid) = self.grid {
+            self.output.sheet.write(grid.view(), self.columns, &self.output.out)?;
+        }
+        match self.failed.is_empty() {
+            true => Ok(()),
+            false => Err(glow_runtime::Error::NonFinite {
+                array: "the decoded value",
+                images: self.failed,
+                hint: "; the others are written. Such latents lie too far out: try a lower temperature",
+            }
+            .into()),
         }
     }
 }

@@ -61,6 +61,9 @@ fn report(step: LoadStep) {
         LoadStep::CacheDamaged { entry, reason } => {
             outputs::say(&format!("the cache's {} is made again: {reason}", entry.display()));
         }
+        LoadStep::WaitingForCache { entry } => {
+            outputs::say(&format!("waiting for another process that fills the cache's {}", entry.display()));
+        }
         LoadStep::NotCached { reason, .. } => {
             outputs::say(&format!("nothing is kept in the cache: {reason}"));
         }

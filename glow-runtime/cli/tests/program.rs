@@ -427,6 +427,29 @@ fn attributes_are_fitted_listed_applied_and_removed() {
     }
 }
 
+/// One image that fails is named, and the others are written.
+#[test]
+fn an_image_that_is_not_finite_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("latents.safetensors");
+    let model = Glow::load(unconditional()).unwrap();
+    let mut levels = model.sample_latents(4, &Default::default()).unwrap().into_levels();
+    levels[0].index_axis_mut(ndarray::Axis(0), 1).fill(1e38);
+    glow_runtime::Latents::from_levels(levels).unwrap().save(&file).unwrap();
+    let decode = |out: &str| {
+        let out = folder.path().join(out);
+        let output =
+            glow().arg("decode").arg(unconditional()).arg(&file).arg("--out").arg(&out).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("of image 1 is NaN or infinite"), "{stderr}");
+        out
+    };
+    let files: Vec<_> = (0..4).map(|i| decode("images").join(format!("image-{i:05}.png")).exists()).collect();
+    assert_eq!(files, [true, false, true, true]);
+    assert!(decode("grid.png").exists());
+}
+
 #[test]
 fn failures_have_their_exit_code_and_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ const VERSION: u32 = 2;
 /// In an entry, the size and the checksum of each of its files.
 const CHECKSUMS: &str = "checksums.json";
 /// In an entry, an empty file as old as the entry's last use.
-const USED: &str = "used";
+pub(crate) const USED: &str = "used";
 /// In an entry, an empty file that is there once an image came back through it.
 const CHECKED: &str = "checked";
 /// What folders in the making are called, until they get their names.
@@ -116,14 +116,6 @@ pub(crate) fn clean(cache: &Path) {
     }
 }
 
-/// Makes the folder of an entry that a provider fills by itself, and notes its use.
-pub(crate) fn folder_for_engines(entry: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(entry)?;
-    touch(entry);
-    entry.parent().into_iter().for_each(clean);
-    Ok(())
-}
-
 /// Notes that an entry is used, once a day. In a folder that only its owner can write, that is up to the owner.
 pub(crate) fn touch(entry: &Path) {
     let path = entry.join(USED);
@@ -169,19 +161,9 @@ impl Checksum {
 /// Makes an entry of a folder: its files' checksums go into it, all of it reaches the disk, and it gets its
 /// name. If another process was first, its entry stays.
 pub(crate) fn keep(folder: TempDir, entry: &Path) -> io::Result<()> {
-    let mut checksums = BTreeMap::new();
-    for file in folder.path().read_dir()? {
-        let file = file?;
-        let name = file.file_name().to_string_lossy().into_owned();
-        checksums.insert(name, Checksum::of(&file.path())?);
-        File::open(file.path())?.sync_all()?;
-    }
-    let path = folder.path().join(CHECKSUMS);
-    std::fs::write(&path, serde_json::to_vec_pretty(&checksums)?)?;
-    File::open(path)?.sync_all()?;
     touch(folder.path());
     // A rename that survives a power cut must not be of files that do not.
-    sync_folder(folder.path())?;
+    seal(folder.path(), |_| true)?;
     match std::fs::rename(folder.path(), entry) {
         Ok(()) => {
             // There is nothing left to remove.
@@ -193,18 +175,56 @@ pub(crate) fn keep(folder: TempDir, entry: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes the checksums of a folder's files, those with names of some kind, and has all of it reach the disk.
+pub(crate) fn seal(folder: &Path, of: impl Fn(&str) -> bool) -> io::Result<()> {
+    let mut checksums = BTreeMap::new();
+    for file in folder.read_dir()? {
+        let file = file?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        if name == CHECKSUMS || name == USED || !of(&name) || !file.file_type()?.is_file() {
+            continue;
+        }
+        checksums.insert(name, Checksum::of(&file.path())?);
+        File::open(file.path())?.sync_all()?;
+    }
+    let (path, text) = (folder.join(CHECKSUMS), serde_json::to_vec_pretty(&checksums)?);
+    // Where nothing has changed, nothing need be written: the folder may be read-only.
+    if std::fs::read(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(&path, text)?;
+    File::open(path)?.sync_all()?;
+    sync_folder(folder)
+}
+
 /// Windows cannot open folders, and needs no such thing.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+fn unreadable(file: &str, error: io::Error) -> String {
+    format!("{file} cannot be read: {error}")
+}
+
+fn checksums(entry: &Path) -> Result<BTreeMap<String, Checksum>, String> {
+    let text = std::fs::read(entry.join(CHECKSUMS)).map_err(|error| unreadable(CHECKSUMS, error))?;
+    serde_json::from_slice(&text).map_err(|_| format!("{CHECKSUMS} is damaged"))
+}
+
+/// Whether the entry has checksums of all these files; otherwise which has none.
+pub(crate) fn lists(entry: &Path, files: &[std::path::PathBuf]) -> Result<(), String> {
+    let checksums = checksums(entry)?;
+    for name in files.iter().filter_map(|path| path.file_name()?.to_str()) {
+        if name != CHECKSUMS && name != USED && !checksums.contains_key(name) {
+            return Err(format!("{name} was not finished"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the entry holds the bytes that were written to it; otherwise what is wrong.
 pub(crate) fn check(entry: &Path) -> Result<(), String> {
-    let unreadable = |file: &str, error: io::Error| format!("{file} cannot be read: {error}");
-    let text = std::fs::read(entry.join(CHECKSUMS)).map_err(|error| unreadable(CHECKSUMS, error))?;
-    let checksums: BTreeMap<String, Checksum> =
-        serde_json::from_slice(&text).map_err(|_| format!("{CHECKSUMS} is damaged"))?;
-    for (name, expected) in checksums {
+    for (name, expected) in checksums(entry)? {
         let actual = Checksum::of(&entry.join(&name)).map_err(|error| unreadable(&name, error))?;
         if actual != expected {
             return Err(format!("{name} is damaged"));

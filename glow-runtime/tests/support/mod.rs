@@ -2,6 +2,8 @@
 //! steps, and one like it that is conditional on three classes.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod checkpoint;
+
 use glow_runtime::{Glow, LatentShape};
 use ndarray::Array4;
 use std::path::{Path, PathBuf};

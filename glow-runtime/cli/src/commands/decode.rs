@@ -43,9 +43,9 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new("decoded", latents.batch());
     for begin in (0..latents.batch()).step_by(glow.max_batch()) {
         let part = latents.slice(begin..latents.batch().min(begin + glow.max_batch()))?;
-        let images =
-            glow.decode(&part, arguments.class.labels(glow.manifest(), part.batch())?.as_deref())?.images;
-        progress.aside(|| writer.add(images))?;
+        let labels = arguments.class.labels(glow.manifest(), part.batch())?;
+        let decoded = glow.decode_partial(&part, labels.as_deref())?;
+        progress.aside(|| writer.add(decoded.map(|decoded| decoded.images)))?;
         progress.add(part.batch());
     }
     drop(progress);

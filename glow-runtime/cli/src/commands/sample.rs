@@ -46,7 +46,7 @@ pub fn run(runtime: &Runtime, arguments: &Arguments) -> Result<()> {
             .seed(arguments.seed)
             .first(first as u64)
             .labels(arguments.class.labels(glow.manifest(), n)?);
-        let images = glow.sample(n, &options)?;
+        let images = glow.sample_partial(n, &options)?;
         progress.aside(|| writer.add(images))?;
         progress.add(n);
     }
