@@ -67,7 +67,9 @@ fn throughput(criterion: &mut Criterion, title: &str, glow: &Glow, scheduler: &S
             times[setting].push(begin.elapsed());
         }
     }
-    println!("{title}: images a second, medians of {ROUNDS} rounds, and their ratio to one caller with {IMAGES} images");
+    println!(
+        "{title}: images a second, medians of {ROUNDS} rounds, and their ratio to one caller with {IMAGES} images"
+    );
     let rates = times.iter().map(|times| IMAGES as f64 / median(times).as_secs_f64());
     let rates: Vec<f64> = rates.collect();
     println!("  one caller, {IMAGES} images   {:8.2}", rates[0]);
