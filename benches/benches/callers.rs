@@ -5,15 +5,17 @@ use criterion::{Criterion, Throughput};
 use glow_benches::{FrozenModel, criterion, preset};
 use glow_models::{Architecture, Config, Coupling};
 use glow_runtime::{Glow, Job, Precision, SampleOptions, Scheduler, SchedulerOptions};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 /// Criterion takes no fewer samples.
 const ROUNDS: usize = 10;
 const CALLERS: [usize; 4] = [1, 4, 16, 64];
 /// Images of a measurement.
-const IMAGES: u64 = 64;
+const IMAGES: u64 = 128;
+/// Images of a batch of the scheduler, by default.
+const BATCH: u64 = 8;
 /// Calls of a lone caller, in turn with the scheduler and without.
 const CALLS: usize = 100;
 
@@ -53,18 +55,17 @@ fn demo() -> Config {
 }
 
 fn throughput(criterion: &mut Criterion, title: &str, glow: &Glow, scheduler: &Scheduler) {
-    // One caller with all images, then the numbers of callers.
-    let mut times = vec![Vec::new(); 1 + CALLERS.len()];
-    large_batches(glow);
+    // One caller with all images, one with as many as a batch of the scheduler has, then the numbers of callers.
+    let mut times = vec![Vec::new(); 2 + CALLERS.len()];
+    calls_of(glow, IMAGES);
     for round in 0..ROUNDS {
         for turn in 0..times.len() {
             let setting = (round + turn) % times.len();
-            let begin = Instant::now();
-            match setting {
-                0 => large_batches(glow),
-                other => callers(scheduler, CALLERS[other - 1]),
-            }
-            times[setting].push(begin.elapsed());
+            times[setting].push(match setting {
+                0 => calls_of(glow, IMAGES),
+                1 => calls_of(glow, BATCH),
+                other => callers(scheduler, CALLERS[other - 2]),
+            });
         }
     }
     println!(
@@ -72,15 +73,17 @@ fn throughput(criterion: &mut Criterion, title: &str, glow: &Glow, scheduler: &S
     );
     let rates = times.iter().map(|times| IMAGES as f64 / median(times).as_secs_f64());
     let rates: Vec<f64> = rates.collect();
-    println!("  one caller, {IMAGES} images   {:8.2}", rates[0]);
-    for (callers, rate) in CALLERS.iter().zip(&rates[1..]) {
-        println!("  {callers:2} callers of one       {rate:8.2}   {:.3}", rate / rates[0]);
+    let names = [IMAGES, BATCH].map(|images| format!("one caller of {images} images"));
+    let names: Vec<String> = names
+        .into_iter()
+        .chain(CALLERS.iter().map(|callers| format!("{callers} callers of one image")))
+        .collect();
+    for (name, rate) in names.iter().zip(&rates) {
+        println!("  {name:26} {rate:8.2}   {:.3}", rate / rates[0]);
     }
     let mut group = criterion.benchmark_group(title);
     group.sample_size(ROUNDS).throughput(Throughput::Elements(IMAGES));
-    let names = std::iter::once("one caller, large batches".to_string());
-    let names = names.chain(CALLERS.iter().map(|callers| format!("{callers} callers of one image")));
-    for (name, times) in names.zip(times) {
+    for (name, times) in names.into_iter().zip(times) {
         let mut measured = times.into_iter().cycle();
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|calls| measured.next().expect("it goes on for ever") * calls as u32);
@@ -89,16 +92,23 @@ fn throughput(criterion: &mut Criterion, title: &str, glow: &Glow, scheduler: &S
     group.finish();
 }
 
-fn large_batches(glow: &Glow) {
-    glow.sample(IMAGES as usize, &SampleOptions::default()).expect("samples");
+/// The time of all images, so many a call.
+fn calls_of(glow: &Glow, images: u64) -> Duration {
+    let begin = Instant::now();
+    for first in (0..IMAGES).step_by(images as usize) {
+        glow.sample(images as usize, &SampleOptions::new().first(first)).expect("samples");
+    }
+    begin.elapsed()
 }
 
-/// All images, one a call, by so many threads, each of which waits for its image before it asks for the next.
-fn callers(scheduler: &Scheduler, threads: usize) {
-    let next = AtomicU64::new(0);
+/// The time of all images, one a call, by so many threads, each of which waits for its image before it asks for the next.
+fn callers(scheduler: &Scheduler, threads: usize) -> Duration {
+    let (next, start) = (AtomicU64::new(0), Barrier::new(threads + 1));
+    let mut begin = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                start.wait();
                 loop {
                     let image = next.fetch_add(1, Ordering::Relaxed);
                     if image >= IMAGES {
@@ -108,7 +118,10 @@ fn callers(scheduler: &Scheduler, threads: usize) {
                 }
             });
         }
+        start.wait();
+        begin = Instant::now();
     });
+    begin.elapsed()
 }
 
 fn one(scheduler: &Scheduler, image: u64) {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// A node of the graph that is executed, and what executes it; see [`Glow::nodes`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Node {
     /// Its name. A node that fuses several has a name of ONNX Runtime's own.
     pub name: String,
