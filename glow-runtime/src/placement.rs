@@ -3,7 +3,7 @@ use crate::load::cache;
 use crate::load::source::{Source, plain};
 use crate::ports::{self, Port};
 use crate::session::{Model, SessionOptions};
-use crate::{Error, Glow, GraphKind};
+use crate::{Error, Glow, GraphKind, Provider};
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::DynTensor;
@@ -33,7 +33,11 @@ impl Glow {
         let source = Source::of(&self.bundle, &[graph])?;
         let models = plain(&self.bundle, source.path(), &[graph], &self.session_options)?;
         let inputs = ports::of(graph, self.architecture()).inputs;
-        nodes(&models[0].1, graph, &inputs, &self.session_options)
+        // A CUDA graph is captured of what is bound, and hides its nodes from the profiler.
+        let providers =
+            self.session_options.providers.iter().cloned().map(Provider::without_graphs).collect();
+        let options = SessionOptions { providers, captures: false, ..self.session_options.clone() };
+        nodes(&models[0].1, graph, &inputs, &options)
     }
 }
 
