@@ -94,8 +94,9 @@ impl GlowBuilder {
 
     /// Whether sessions on the CPU share one copy of the weights. ONNX Runtime reorders the weights for the CPU
     /// in each session. If they are shared, this is done once, before the sessions are created, and the result is
-    /// written to the [cache](Self::cache), or to a temporary file as large as the weights. If the temporary
-    /// folder cannot be written, the weights are not shared, and [`LoadStep::NotShared`] reports it. With one session
+    /// written to the [cache](Self::cache). Without a cache it stays in memory on Linux, once, and no file is written;
+    /// on other systems it is in a temporary file as large as the weights. If the temporary folder cannot be written
+    /// there, the weights are not shared, and [`LoadStep::NotShared`] reports it. With one session
     /// of one graph and no cache there is nothing to share. Default: true. False loads faster without a cache, and
     /// needs memory for the weights once for each session of each graph.
     pub fn share_weights(mut self, share: bool) -> Self {
@@ -235,8 +236,8 @@ impl GlowBuilder {
         load::load(Bundle::open(folder.as_ref())?, &self.options)
     }
 
-    /// Loads a bundle from memory, for example one that is embedded in the executable. The files are written to a
-    /// temporary folder while loading, since ONNX Runtime can map files but copies what is in memory.
+    /// Loads a bundle from memory, for example one that is embedded in the executable. On Linux no file is written. The
+    /// bundle's own weights are let go once the sessions share what was made of them.
     ///
     /// # Errors
     /// Those of [`GlowBuilder::load`].

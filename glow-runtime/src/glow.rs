@@ -1,5 +1,6 @@
 //! The loaded model.
 use crate::graph::Graph;
+use crate::load::optimised::Models;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::partial::Partial;
 use crate::ports::{Input, Output, PerLevel, Wanted};
@@ -25,6 +26,7 @@ pub struct Glow {
     pub(crate) chunk: usize,
     /// For further sessions.
     pub(crate) session_options: SessionOptions,
+    pub(crate) models: Models,
     pub(crate) times: LoadTimes,
     pub(crate) passed_over: Vec<(Provider, String)>,
 }

@@ -60,7 +60,7 @@ impl Graph {
                 [(&ports.inputs, session.inputs(), "input"), (&ports.outputs, session.outputs(), "output")]
             {
                 ports::check(ports, outlets, side, options.batch)
-                    .map_err(|reason| Error::Graph { path: model.path.clone(), reason })?;
+                    .map_err(|reason| Error::Graph { path: model.graph.path().into(), reason })?;
             }
             let worker = Worker::new(session, model, Arc::clone(&ports), options);
             workers.push(match options.device {

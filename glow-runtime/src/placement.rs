@@ -1,6 +1,5 @@
 //! Which provider runs which node, learnt from a run under ONNX Runtime's profiler.
 use crate::load::cache;
-use crate::load::source::{Source, plain};
 use crate::ports::{self, Port};
 use crate::session::{Model, SessionOptions};
 use crate::{Error, Glow, GraphKind, Provider};
@@ -23,21 +22,20 @@ pub struct Node {
 
 impl Glow {
     /// Which provider runs which node of a graph. This runs one image in a further session, under ONNX
-    /// Runtime's profiler; the session is made of the bundle's own graph with the same options.
+    /// Runtime's profiler; the session is made of the same graph as the others, on the CPU that which ONNX Runtime has optimised, with the
+    /// same options. The profile is a file in the temporary folder.
     ///
     /// # Errors
-    /// [`Error::NotLoaded`] for a graph that was left out, [`Error::Run`] and [`Error::Read`] if the
+    /// [`Error::NotLoaded`] for a graph that was left out, [`Error::Run`], [`Error::Write`] and [`Error::Read`] if the
     /// profile cannot be made, and those of [`GlowBuilder::load`](crate::GlowBuilder::load).
     pub fn nodes(&self, graph: GraphKind) -> Result<Vec<Node>, Error> {
-        self.graph(graph)?;
-        let source = Source::of(&self.bundle, &[graph])?;
-        let models = plain(&self.bundle, source.path(), &[graph], &self.session_options)?;
+        let model = self.models.iter().find(|(kind, _)| *kind == graph).map(|(_, model)| model);
         let inputs = ports::of(graph, self.architecture()).inputs;
         // A CUDA graph is captured of what is bound, and hides its nodes from the profiler.
         let providers =
             self.session_options.providers.iter().cloned().map(Provider::without_graphs).collect();
         let options = SessionOptions { providers, captures: false, ..self.session_options.clone() };
-        nodes(&models[0].1, graph, &inputs, &options)
+        nodes(model.ok_or(Error::NotLoaded { graph })?, graph, &inputs, &options)
     }
 }
 

@@ -49,7 +49,7 @@ pub enum LoadStep {
         /// Why.
         reason: String,
     },
-    /// The temporary folder cannot be written, so the sessions do not share the weights: each session has its own
+    /// There is no memory for files, and the temporary folder cannot be written either, so the sessions do not share the weights: each session has its own
     /// copy. Loading continues. See [`GlowBuilder::share_weights`](crate::GlowBuilder::share_weights).
     NotShared {
         /// Why the folder cannot be written.

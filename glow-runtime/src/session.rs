@@ -2,10 +2,13 @@
 use crate::Error;
 use crate::device::{self, Device};
 use crate::library::Library;
+use crate::load::scratch::Scratch;
 use crate::ports::Port;
 use crate::provider::Provider;
 use crate::registration::Setting;
 use crate::weights::Constants;
+use glow_models::{Bundle, WEIGHTS_FILE};
+use ort::AsPointer;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use std::path::{Path, PathBuf};
@@ -77,20 +80,88 @@ impl SessionOptions {
 
     /// Has ONNX Runtime optimise a graph for this machine's CPU and write what comes out, the large
     /// constants to a file of that name beside it.
-    pub fn optimise(&self, graph: &Path, into: &Path, constants: &str) -> ort::Result<()> {
+    pub fn optimise(&self, graph: &GraphFile, into: &Path, constants: &str) -> ort::Result<()> {
         let _one_at_a_time = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
-        self.plain_builder()?
+        let builder = self
+            .plain_builder()?
             .with_optimized_model_path(into)?
             .with_config_entry("session.optimized_model_external_initializers_file_name", constants)?
-            .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "256")?
-            .commit_from_file(graph)?;
-        Ok(())
+            .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "256")?;
+        graph.commit(builder).map(drop)
     }
 }
 
-/// A graph's file, and what a session needs besides it.
+/// Where ONNX Runtime finds a graph, and the weights that it does not hold itself.
+pub(crate) enum GraphFile {
+    /// In a file, beside that of the weights.
+    OnDisk(PathBuf),
+    /// In memory.
+    InMemory {
+        /// Its name in the bundle, for messages.
+        path: PathBuf,
+        graph: Arc<[u8]>,
+        weights: Elsewhere,
+    },
+}
+
+/// Where the weights of a graph in memory are.
+pub(crate) enum Elsewhere {
+    /// In a bundle in memory; ONNX Runtime copies them. Or the graph holds them.
+    Bundle(Bundle),
+    /// Sessions are given all of them as constants. ONNX Runtime still looks, when it makes a session, whether the file
+    /// that the graph names is in this folder.
+    Given { folder: PathBuf, _kept: Arc<Scratch> },
+}
+
+impl GraphFile {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::OnDisk(path) | Self::InMemory { path, .. } => path,
+        }
+    }
+
+    fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
+        match self {
+            Self::OnDisk(path) => builder.commit_from_file(path),
+            Self::InMemory { graph, weights, .. } => {
+                match weights {
+                    Elsewhere::Bundle(bundle) => {
+                        add_weights(&mut builder, bundle.bytes(WEIGHTS_FILE).unwrap_or_default())?;
+                    }
+                    Elsewhere::Given { folder, .. } => {
+                        let key = "session.model_external_initializers_file_folder_path";
+                        builder = builder.with_config_entry(key, folder.to_string_lossy())?;
+                    }
+                }
+                builder.commit_from_memory(graph)
+            }
+        }
+    }
+}
+
+/// Has ONNX Runtime take the file of weights from memory, while the builder makes a session. The crate's own function
+/// would copy them once more.
+fn add_weights(builder: &mut SessionBuilder, weights: &[u8]) -> ort::Result<()> {
+    if weights.is_empty() {
+        return Ok(());
+    }
+    #[cfg(windows)]
+    let name: Vec<u16> = WEIGHTS_FILE.encode_utf16().chain([0]).collect();
+    #[cfg(not(windows))]
+    let name: Vec<std::ffi::c_char> = WEIGHTS_FILE.bytes().chain([0]).map(|byte| byte as _).collect();
+    let bytes = weights.as_ptr().cast_mut().cast();
+    // SAFETY: one name that ends in 0, one file of that many bytes, which are only read, and copied while the caller
+    // makes the session.
+    unsafe {
+        let add = ort::api().AddExternalInitializersFromMemory;
+        let status = add(builder.ptr_mut(), &name.as_ptr(), &bytes, &weights.len(), 1);
+        ort::Error::<()>::result_from_status(status)
+    }
+}
+
+/// A graph, and what a session needs besides it.
 pub(crate) struct Model {
-    pub path: PathBuf,
+    pub graph: GraphFile,
     /// Constants that all sessions share, for the CPU.
     pub constants: Option<Constants>,
     /// What kernels make of the constants, likewise.
@@ -104,7 +175,7 @@ impl Model {
         let _allocating = options.device.is_some().then(device::allocating);
         let builder = options.builder(inputs)?;
         self.commit(builder).map_err(|source| match &options.providers[0] {
-            Provider::Cpu => Error::Load { path: self.path.clone(), source: source.into() },
+            Provider::Cpu => Error::Load { path: self.graph.path().into(), source: source.into() },
             provider => provider.unusable(source.message()),
         })
     }
@@ -120,6 +191,6 @@ impl Model {
         if let Some(prepacked) = &self.prepacked {
             builder = builder.with_prepacked_weights(prepacked)?;
         }
-        builder.commit_from_file(&self.path)
+        self.graph.commit(builder)
     }
 }

@@ -1,5 +1,6 @@
 //! Weights in memory: one copy of a file, mapped or read, which all sessions use in place.
 use crate::onnx::{self, ExternalTensor};
+use glow_models::{Bundle, WEIGHTS_FILE};
 use memmap2::Mmap;
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
@@ -17,8 +18,12 @@ pub(crate) struct Weights(Bytes);
 enum Bytes {
     /// The pages are shared with every other process that maps the file.
     Mapped(Mmap),
+    /// Those of a file that only this process has, and that may be in memory itself.
+    Own(Mmap),
     /// Blocks, of which the last may be longer than what is left of the file.
     Read { blocks: Vec<Block>, length: usize },
+    /// Those of a bundle in memory.
+    Bundle(Bundle),
 }
 
 /// As large as the strictest alignment of any kernel.
@@ -37,12 +42,13 @@ impl std::ops::Deref for Weights {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Mapped(mapping) => mapping,
+            Bytes::Mapped(mapping) | Bytes::Own(mapping) => mapping,
             Bytes::Read { blocks, length } => {
                 // SAFETY: the blocks are initialised bytes one after the other, without padding, and no
                 // fewer than the length.
                 unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), *length) }
             }
+            Bytes::Bundle(bundle) => bundle.bytes(WEIGHTS_FILE).unwrap_or_default(),
         }
     }
 }
@@ -58,10 +64,33 @@ impl Weights {
             // truncates the file meanwhile is asked of the caller: `GlowBuilder::map_weights`.
             return Ok(Self(Bytes::Mapped(unsafe { Mmap::map(&file) }?)));
         }
+        Self::fill(length, |bytes| file.read_exact(bytes))
+    }
+
+    /// Maps a file that no other process can change.
+    pub fn own(path: &Path) -> io::Result<Self> {
+        Ok(match Self::open(path, true)?.0 {
+            Bytes::Mapped(mapping) => Self(Bytes::Own(mapping)),
+            empty => Self(empty),
+        })
+    }
+
+    /// The weights of a bundle in memory: where they are if they lie as blocks do, otherwise a copy.
+    pub fn of(bundle: &Bundle) -> io::Result<Self> {
+        let bytes = bundle.bytes(WEIGHTS_FILE).unwrap_or_default();
+        match bytes.as_ptr().addr().is_multiple_of(size_of::<Block>()) {
+            true => Ok(Self(Bytes::Bundle(bundle.clone()))),
+            false => Self::fill(bytes.len(), |copy| {
+                copy.copy_from_slice(bytes);
+                Ok(())
+            }),
+        }
+    }
+
+    fn fill(length: usize, read: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Self> {
         let mut blocks = vec![Block([0; 64]); length.div_ceil(64)];
-        // SAFETY: as above; nothing else refers to the blocks.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), length) };
-        file.read_exact(bytes)?;
+        // SAFETY: the blocks are initialised bytes one after the other, and nothing else refers to them.
+        read(unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), length) })?;
         Ok(Self(Bytes::Read { blocks, length }))
     }
 

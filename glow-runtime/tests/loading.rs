@@ -265,6 +265,10 @@ fn a_bundle_in_memory_is_the_same_model() {
     let glow = Glow::from_bytes(bytes.clone()).unwrap();
     assert_eq!(answers(&glow), answers(&support::load()));
     assert_eq!(glow.folder(), None);
+    assert!(glow.attributes().is_ok() && glow.nodes(GraphKind::Decoder).unwrap().len() > 10);
+    let apart = Glow::builder().share_weights(false).load_bytes(bytes.clone()).unwrap();
+    assert_eq!(answers(&apart), answers(&glow));
+    assert_eq!(apart.nodes(GraphKind::Encoder).unwrap().len(), glow.nodes(GraphKind::Encoder).unwrap().len());
     let decoder = BundleBytes { encoder: None, ..bytes };
     assert!(Glow::from_bytes(decoder.clone()).is_err());
     Glow::builder().decoder_only().load_bytes(decoder).unwrap();

@@ -4,7 +4,7 @@ use super::fake::{Event, Fake};
 use crate::error::RunFailure;
 use crate::graph::Graph;
 use crate::ports::{Input, Wanted};
-use crate::session::{Model, SessionOptions};
+use crate::session::{GraphFile, Model, SessionOptions};
 use crate::{Error, Glow, GlowBuilder, GraphKind, Provider, library};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ fn decoder(device: Option<&Fake>, captures: bool) -> Graph {
         captures,
         ..glow.session_options.clone()
     };
-    let path = bundle().join(GraphKind::Decoder.file());
-    let model = Model { path, constants: None, prepacked: None, optimised: false };
+    let graph = GraphFile::OnDisk(bundle().join(GraphKind::Decoder.file()));
+    let model = Model { graph, constants: None, prepacked: None, optimised: false };
     Graph::load(&model, GraphKind::Decoder, glow.architecture(), &options, 1).unwrap()
 }
 

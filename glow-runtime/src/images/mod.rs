@@ -10,6 +10,8 @@ mod files;
 
 pub use files::{EXTENSIONS, list, open, read, read_fitted, write_png};
 pub use glow_data::{Fit, Fitted, ImageShape, Misfit};
+/// The crate whose images are in signatures here.
+pub use image;
 
 use crate::{Error, Glow};
 use glow_data::{Grid, GridLayout, fit_decoded};

@@ -3,6 +3,7 @@ pub(crate) mod cache;
 mod engines;
 pub(crate) mod optimised;
 pub(crate) mod options;
+pub(crate) mod scratch;
 pub(crate) mod source;
 mod trial;
 
@@ -16,12 +17,11 @@ use crate::{Error, Glow, GraphKind, device, trace};
 use cache::Purpose;
 use engines::Engines;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
-use optimised::Models;
+use optimised::{Models, Optimised};
 use options::LoadOptions;
-use source::{Source, plain};
+use source::plain;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tempfile::TempDir;
 
 /// Loads a bundle as the options say.
 pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error> {
@@ -169,7 +169,7 @@ impl Loading<'_> {
             optimised::open(entry, self.kinds, options).map_err(|error| error.to_string())
         });
         let reason = match checked {
-            Ok(models) => match self.assemble(&models, options, times) {
+            Ok(models) => match self.assemble(models, options, times) {
                 Ok(glow) => return Ok(Some(glow)),
                 Err(error) => error.to_string(),
             },
@@ -244,46 +244,50 @@ impl Loading<'_> {
         options: &SessionOptions,
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
-        let source = Source::of(self.bundle, self.kinds)?;
-        // The temporary folder is removed at the end, when the sessions have what they need of it.
-        let (models, _temporary) =
-            timed(&mut times.preparation, || self.prepare(source.path(), entry, options))?;
-        self.assemble(&models, options, times)
+        let models = timed(&mut times.preparation, || self.prepare(entry, options))?;
+        self.assemble(models, options, times)
     }
 
     /// The graphs, optimised once for all sessions where they share the weights.
-    fn prepare(
-        &self,
-        source: &Path,
-        entry: Option<&Path>,
-        options: &SessionOptions,
-    ) -> Result<(Models, Option<TempDir>), Error> {
+    fn prepare(&self, entry: Option<&Path>, options: &SessionOptions) -> Result<Models, Error> {
         trace::span!(DEBUG, "prepare");
         let on_cpu = options.providers.iter().all(Provider::is_cpu);
         let worthwhile = entry.is_some() || self.kinds.len() * self.options.sessions > 1;
         if on_cpu && self.options.share_weights && worthwhile {
             self.options.progress.report(LoadStep::Preparing);
-            let mut made = optimised::make(source, self.kinds, options, entry);
-            if let (Err(Error::Write { path, source: error }), Some(entry)) = (&made, entry) {
-                self.not_cached(entry, &format!("{}: {error}", path.display()));
-                made = optimised::make(source, self.kinds, options, None);
-            }
-            match made {
-                // A read-only system has no temporary files; it needs more memory, and no more.
+            match Optimised::new(self.bundle, self.kinds, options) {
+                Ok(optimised) => return self.keep(optimised, entry, options),
+                // Without a place for files of its own it needs more memory, and no more.
                 Err(Error::Write { path, source }) => {
                     let reason = format!("{}: {source}", path.display());
                     self.options.progress.report(LoadStep::NotShared { reason });
                 }
-                made => return made,
+                Err(error) => return Err(error),
             }
         }
-        Ok((plain(self.bundle, source, self.kinds, options)?, None))
+        plain(self.bundle, self.kinds, options)
+    }
+
+    /// What was optimised, from the cache if it can be kept there: then it is shared with other processes.
+    fn keep(
+        &self,
+        optimised: Optimised,
+        entry: Option<&Path>,
+        options: &SessionOptions,
+    ) -> Result<Models, Error> {
+        if let Some(entry) = entry {
+            match optimised.keep(entry) {
+                Ok(()) => return optimised::open(entry, self.kinds, options),
+                Err(error) => self.not_cached(entry, &error.to_string()),
+            }
+        }
+        optimised.models(self.bundle, options)
     }
 
     /// Makes the sessions.
     fn assemble(
         &self,
-        models: &Models,
+        models: Models,
         options: &SessionOptions,
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
@@ -291,7 +295,7 @@ impl Loading<'_> {
         let architecture = &self.bundle.manifest().architecture;
         let (mut encoder, mut decoder) = (None, None);
         timed(&mut times.sessions, || -> Result<(), Error> {
-            for (kind, model) in models {
+            for (kind, model) in &models {
                 let graph = self.options.progress.during(*kind, || {
                     Graph::load(model, *kind, architecture, options, self.options.sessions)
                 })?;
@@ -302,7 +306,7 @@ impl Loading<'_> {
             }
             Ok(())
         })?;
-        for (_, model) in models {
+        for (_, model) in &models {
             if let Some(constants) = &model.constants {
                 constants.weights().release();
             }
@@ -315,7 +319,8 @@ impl Loading<'_> {
             session_options: options.clone(),
             times: *times,
             passed_over: Vec::new(),
-            bundle: self.bundle.clone(),
+            bundle: self.bundle.clone().without_graphs(),
+            models,
         })
     }
 

@@ -1,20 +1,21 @@
 //! Graphs as ONNX Runtime optimised them for this machine, with one file of weights for all of them.
 //!
 //! Its optimiser lays the weights of convolutions out anew for the CPU: left alone, every session has a
-//! copy of its own. Here each graph is optimised once, what comes out is written to a folder, equal
-//! tensors once, and any number of sessions use the mapping of that file in place.
-use super::cache;
+//! copy of its own. Here each graph is optimised once, what comes out is written to one file, equal tensors once, and any
+//! number of sessions use the mapping of that file in place.
+use super::scratch::{Scratch, ScratchFile};
+use super::{cache, source};
 use crate::onnx::{ExternalTensor, external_tensors, relocate};
-use crate::session::{Model, SessionOptions};
+use crate::session::{Elsewhere, GraphFile, Model, SessionOptions};
 use crate::weights::{Constants, Weights};
 use crate::{Error, GraphKind};
+use glow_models::Bundle;
 use ort::session::builder::PrepackedWeights;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use tempfile::TempDir;
 
 const WEIGHTS: &str = "weights.bin";
 /// Tensors begin on borders of this many bytes.
@@ -23,36 +24,108 @@ const ALIGNMENT: u64 = 64;
 /// One for each graph.
 pub(crate) type Models = Vec<(GraphKind, Model)>;
 
-/// The graphs of `kinds` in the folder `source`, optimised, and kept as `entry` of the cache.
-///
-/// Without an entry the files are in a temporary folder, which goes with the second value: sessions can
-/// be made until then.
-pub(crate) fn make(
-    source: &Path,
-    kinds: &[GraphKind],
-    options: &SessionOptions,
-    entry: Option<&Path>,
-) -> Result<(Models, Option<TempDir>), Error> {
-    let parent = match entry.and_then(Path::parent) {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).map_err(Error::writing(parent))?;
-            cache::clean(parent);
-            parent.to_path_buf()
+/// Graphs that were optimised, with the weights of all of them.
+pub(crate) struct Optimised {
+    graphs: Vec<(GraphKind, Vec<u8>)>,
+    weights: ScratchFile,
+    scratch: Arc<Scratch>,
+}
+
+impl Optimised {
+    /// Has ONNX Runtime optimise the bundle's graphs of these kinds.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if there is no place for files of this process, [`Error::Load`] if ONNX Runtime fails.
+    pub fn new(bundle: &Bundle, kinds: &[GraphKind], options: &SessionOptions) -> Result<Self, Error> {
+        let scratch = Scratch::new().map_err(|(path, source)| Error::Write { path, source })?;
+        let file = |name| scratch.file(name).map_err(Error::writing(Path::new(name)));
+        let (weights, mut known, mut graphs) = (file(WEIGHTS)?, Vec::new(), Vec::new());
+        for &kind in kinds {
+            let (optimised, more) = (file(kind.file())?, file("more.bin")?);
+            // The first graph's file of constants becomes that of all.
+            let constants = if graphs.is_empty() { &weights } else { &more };
+            let graph = source::graph(bundle, kind);
+            options
+                .optimise(&graph, &optimised.path, &constants.name())
+                .map_err(|source| Error::Load { path: graph.path().into(), source: source.into() })?;
+            let mut model = std::fs::read(&optimised.path).map_err(Error::reading(&optimised.path))?;
+            let wrong = |reason| Error::Graph { path: graph.path().into(), reason };
+            let tensors = external_tensors(&model).map_err(wrong)?;
+            if graphs.is_empty() {
+                known = tensors;
+            } else if !tensors.is_empty() {
+                let places = merge(&weights.path, &mut known, &more.path, &tensors)
+                    .map_err(Error::writing(&weights.path))?;
+                model = relocate(&model, |tensor| (WEIGHTS.into(), places[&tensor.name])).map_err(wrong)?;
+            }
+            graphs.push((kind, model));
         }
-        None => std::env::temp_dir(),
+        if options.trim {
+            give_memory_back();
+        }
+        Ok(Self { graphs, weights, scratch: Arc::new(scratch) })
+    }
+
+    /// Makes an entry of the cache of them, for [`open`].
+    pub fn keep(&self, entry: &Path) -> io::Result<()> {
+        let cache = entry.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(cache)?;
+        cache::clean(cache);
+        let folder = cache::temporary(cache)?;
+        for (kind, graph) in &self.graphs {
+            let graph = located(graph, WEIGHTS).map_err(io::Error::other)?;
+            std::fs::write(folder.path().join(kind.file()), graph)?;
+        }
+        std::fs::copy(&self.weights.path, folder.path().join(WEIGHTS))?;
+        cache::keep(folder, entry)
+    }
+
+    /// What sessions are made of, the weights where they are: nobody else can change them there.
+    pub fn models(self, bundle: &Bundle, options: &SessionOptions) -> Result<Models, Error> {
+        let weights = Weights::own(&self.weights.path).map_err(Error::reading(&self.weights.path))?;
+        let (folder, file) = self.scratch.visible(&self.weights);
+        let graph = |(kind, graph): (GraphKind, Vec<u8>)| {
+            let path = bundle.path(kind.file());
+            let graph =
+                located(&graph, &file).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
+            let weights = Elsewhere::Given { folder: folder.clone(), _kept: Arc::clone(&self.scratch) };
+            Ok((kind, graph.clone(), GraphFile::InMemory { path, graph: graph.into(), weights }))
+        };
+        let graphs = self.graphs.into_iter().map(graph).collect::<Result<_, Error>>()?;
+        models(graphs, weights, options)
+    }
+}
+
+/// The optimised graphs of `kinds` in an entry of the cache.
+pub(crate) fn open(entry: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
+    let path = entry.join(WEIGHTS);
+    let weights = Weights::open(&path, options.map).map_err(Error::reading(&path))?;
+    let graph = |&kind: &GraphKind| {
+        let path = entry.join(kind.file());
+        let graph = std::fs::read(&path).map_err(Error::reading(&path))?;
+        Ok((kind, graph, GraphFile::OnDisk(path)))
     };
-    let folder = cache::temporary(&parent).map_err(Error::writing(&parent))?;
-    write(source, kinds, options, folder.path())?;
-    if options.trim {
-        give_memory_back();
-    }
-    match entry {
-        Some(entry) => {
-            cache::keep(folder, entry).map_err(Error::writing(entry))?;
-            Ok((open(entry, kinds, options)?, None))
-        }
-        None => Ok((open(folder.path(), kinds, options)?, Some(folder))),
-    }
+    models(kinds.iter().map(graph).collect::<Result<_, Error>>()?, weights, options)
+}
+
+fn models(
+    graphs: Vec<(GraphKind, Vec<u8>, GraphFile)>,
+    weights: Weights,
+    options: &SessionOptions,
+) -> Result<Models, Error> {
+    let (weights, prepacked) = (Arc::new(weights), PrepackedWeights::new());
+    let model = |(kind, content, graph): (GraphKind, Vec<u8>, GraphFile)| {
+        let wrong = |reason| Error::Graph { path: graph.path().into(), reason };
+        let constants = Some(Constants::new(&content, &weights).map_err(wrong)?);
+        let prepacked = (!options.int8).then(|| prepacked.clone());
+        Ok((kind, Model { graph, constants, prepacked, optimised: true }))
+    };
+    graphs.into_iter().map(model).collect()
+}
+
+/// A graph whose constants are in a file of this name.
+fn located(graph: &[u8], file: &str) -> Result<Vec<u8>, String> {
+    relocate(graph, |tensor| (file.into(), tensor.offset))
 }
 
 /// The sessions that optimised the graphs had copies of the weights. They are freed, but in pieces that
@@ -65,55 +138,9 @@ fn give_memory_back() {
     }
 }
 
-/// The optimised graphs of `kinds` in a folder.
-pub(crate) fn open(folder: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
-    let path = folder.join(WEIGHTS);
-    let weights = Arc::new(Weights::open(&path, options.map).map_err(Error::reading(&path))?);
-    let prepacked = PrepackedWeights::new();
-    let model = |&kind: &GraphKind| {
-        let path = folder.join(kind.file());
-        let graph = std::fs::read(&path).map_err(Error::reading(&path))?;
-        let constants =
-            Constants::new(&graph, &weights).map_err(|reason| Error::Graph { path: path.clone(), reason })?;
-        let prepacked = (!options.int8).then(|| prepacked.clone());
-        Ok((kind, Model { path, constants: Some(constants), prepacked, optimised: true }))
-    };
-    kinds.iter().map(model).collect()
-}
-
-fn write(source: &Path, kinds: &[GraphKind], options: &SessionOptions, folder: &Path) -> Result<(), Error> {
-    let weights = folder.join(WEIGHTS);
-    let mut known = Vec::new();
-    for (number, kind) in kinds.iter().enumerate() {
-        let (graph, optimised) = (source.join(kind.file()), folder.join(kind.file()));
-        // The first graph's file of constants becomes that of all.
-        let constants = if number == 0 { WEIGHTS } else { "more.bin" };
-        options
-            .optimise(&graph, &optimised, constants)
-            .map_err(|source| Error::Load { path: graph.clone(), source: source.into() })?;
-        let model = std::fs::read(&optimised).map_err(Error::reading(&optimised))?;
-        let wrong = |reason| Error::Graph { path: optimised.clone(), reason };
-        let tensors = external_tensors(&model).map_err(wrong)?;
-        if number == 0 {
-            // A graph without large constants has no such file.
-            OpenOptions::new().append(true).create(true).open(&weights).map_err(Error::writing(&weights))?;
-            known = tensors;
-            continue;
-        }
-        let more = folder.join(constants);
-        if !tensors.is_empty() {
-            let places = merge(&weights, &mut known, &more, &tensors).map_err(Error::writing(&weights))?;
-            let model = relocate(&model, |tensor| (WEIGHTS.into(), places[&tensor.name])).map_err(wrong)?;
-            std::fs::write(&optimised, model).map_err(Error::writing(&optimised))?;
-            std::fs::remove_file(&more).map_err(Error::writing(&more))?;
-        }
-    }
-    Ok(())
-}
-
 /// Appends to the weights what they do not hold already, and gives the place of each tensor by name.
 fn merge(
-    weights: &PathBuf,
+    weights: &Path,
     known: &mut Vec<ExternalTensor>,
     more: &Path,
     tensors: &[ExternalTensor],

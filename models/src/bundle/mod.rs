@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// File name of the manifest.
@@ -281,7 +282,7 @@ impl Manifest {
     }
 }
 
-/// A bundle's manifest, and where its files are: in a folder or in memory.
+/// A bundle's manifest, and where its files are: in a folder or in memory. A clone shares what is in memory.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     source: Source,
@@ -291,7 +292,7 @@ pub struct Bundle {
 #[derive(Debug, Clone)]
 enum Source {
     Folder(PathBuf),
-    Memory(BundleBytes),
+    Memory(Arc<BundleBytes>),
 }
 
 impl Bundle {
@@ -317,7 +318,7 @@ impl Bundle {
     /// The manifest is missing, of another version, or absurd.
     pub fn from_bytes(files: BundleBytes) -> Result<Self, BundleError> {
         let manifest = Manifest::parse(&files.manifest, Path::new(MANIFEST_FILE))?;
-        Ok(Self { source: Source::Memory(files), manifest })
+        Ok(Self { source: Source::Memory(Arc::new(files)), manifest })
     }
 
     /// The manifest.
@@ -331,6 +332,16 @@ impl Bundle {
             Source::Folder(folder) => Some(folder),
             Source::Memory(_) => None,
         }
+    }
+
+    /// The bundle without the graphs and the weights that it has in memory, for whoever is done with them. One in a folder
+    /// stays as it is.
+    pub fn without_graphs(mut self) -> Self {
+        if let Source::Memory(files) = &mut self.source {
+            let attributes = files.attributes.clone();
+            *files = Arc::new(BundleBytes { attributes, ..Default::default() });
+        }
+        self
     }
 
     /// Path of one of the bundle's files, whether it is there or not; in memory its mere name.
