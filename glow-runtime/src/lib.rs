@@ -58,6 +58,10 @@
 //! that run the exported graphs split the work between outputs and never within a sum. There is no such guarantee
 //! across providers, processors or versions of ONNX Runtime.
 //!
+//! # GPUs
+//! A session on a GPU runs on a thread of its own, whoever calls, and copies through pinned memory. Batches are filled up to powers
+//! of two, which [`GlowBuilder::warm_up`] can prepare. `docs/gpu.md` says what is refused there, and why.
+//!
 //! # Services
 //! Threads can share a [`Glow`]: calls wait for a session in the order in which they come. A [`Scheduler`] does more: it
 //! merges what waits into batches, refuses what would wait too long, keeps deadlines, and does not compute
