@@ -107,7 +107,7 @@ pub(crate) enum GraphFile {
 /// Where the weights of a graph in memory are.
 pub(crate) enum Elsewhere {
     /// In a bundle in memory; ONNX Runtime copies them. Or the graph holds them.
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     /// Sessions are given all of them as constants. ONNX Runtime still looks, when it makes a session, whether the file
     /// that the graph names is in this folder.
     Given { folder: PathBuf, _kept: Arc<Scratch> },
