@@ -20,6 +20,8 @@ pub(crate) struct SessionOptions {
     pub library: Library,
     pub providers: Vec<Provider>,
     pub threads: usize,
+    /// Whether sessions work on the threads of the environment, if it has some, instead of their own.
+    pub shares_threads: bool,
     pub spinning: bool,
     /// Where providers keep what they compile.
     pub cache: Option<PathBuf>,
@@ -68,13 +70,18 @@ impl SessionOptions {
     }
 
     fn plain_builder(&self) -> ort::Result<SessionBuilder> {
-        let builder = Session::builder(&self.library.environment)?
+        let mut builder = Session::builder(&self.library.environment)?
+            // Those that an application has given to all of its sessions.
+            .with_no_environment_execution_providers()?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_op_spinning(self.spinning)?
             .with_inter_op_spinning(self.spinning)?
             // Between calls they would take the cores from the other graph's threads.
             .with_config_entry("session.force_spinning_stop", "1")?
             .with_intra_threads(self.threads)?;
+        if !self.shares_threads {
+            builder = builder.with_independent_thread_pool()?;
+        }
         Ok(builder)
     }
 
