@@ -121,13 +121,16 @@ msrv: setup ## whether the oldest Rust that Cargo.toml names compiles it all (ne
 	@trap 'rm -rf target/msrv' EXIT && set -x && $(CARGO) +$(oldest) check --workspace --all-targets --all-features \
 	  --features tch/doc-only --target-dir target/msrv $(LOCKED)
 
-package: ## pack the library crates as for a registry
-	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --no-verify --allow-dirty
+package: ## pack the library crates as for a registry, and compile what was packed
+	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --allow-dirty $(LOCKED)
 
 PREFIX ?= /usr/local
+# A folder of its own, as other flags would have everything else compiled anew.
+relocatable = $(patsubst %/release,%/relocatable,$(release))
 install-capi: ## build libglow for C and C++, and put it below PREFIX (/usr/local) with its header
-	GLOW_RELOCATABLE=1 $(CARGO) build --release -p glow-capi $(LOCKED)
-	glow-runtime/capi/install.sh $(PREFIX) $(release)
+	build/relocatable.sh $(CARGO) build --release -p glow-capi --target-dir $(relocatable) $(LOCKED)
+	build/check-paths.sh $(relocatable)/release/libglow.so $(relocatable)/release/libglow.a
+	glow-runtime/capi/install.sh $(PREFIX) $(relocatable)/release
 
 test-web: setup $(web_packages) ## the page in a headless browser (needs Node.js and Chromium; CHROMIUM names another)
 	$(CARGO) build -p glow-cli $(LOCKED)

@@ -47,6 +47,10 @@
 //! Bad input ends in a [`DataError`] or [`ImageError`] that names the file and the way out, never in a
 //! panic. In a folder of many images, single unusable ones are skipped and listed in a `SkippedReport`.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod area;
 mod decode;
 mod error;

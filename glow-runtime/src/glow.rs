@@ -33,6 +33,7 @@ pub struct Glow {
 
 /// The result of [`Glow::encode`].
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Encoded {
     /// The latents.
     pub latents: Latents,
@@ -43,6 +44,7 @@ pub struct Encoded {
 
 /// The result of [`Glow::decode`].
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// Images [N, H, W, C].
     pub images: Array4<u8>,

@@ -91,6 +91,10 @@
 //! or weights cannot be shared. What ONNX Runtime logs are events of the target `onnxruntime` at its levels (verbose is trace), from
 //! the lowest level on that the subscriber takes when ONNX Runtime is started. Install the subscriber before.
 //! Without the feature ONNX Runtime logs nothing, unless the variable `ORT_LOG` says so, then to stderr.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod attributes;
 mod builder;
 mod cause;

@@ -16,6 +16,7 @@ use crate::Error;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "some images may have failed"]
+#[non_exhaustive]
 pub struct Partial<T> {
     /// The result for all images of the call, in their order. The images that failed are black.
     pub value: T,

@@ -2,7 +2,7 @@
 use crate::load::cache;
 use crate::ports::{self, Port};
 use crate::session::{Model, SessionOptions};
-use crate::{Error, Glow, GraphKind};
+use crate::{Error, Glow, GraphKind, Provider};
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::DynTensor;
@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// A node of the graph that is executed, and what executes it; see [`Glow::nodes`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Node {
     /// Its name. A node that fuses several has a name of ONNX Runtime's own.
     pub name: String,
@@ -31,7 +32,11 @@ impl Glow {
     pub fn nodes(&self, graph: GraphKind) -> Result<Vec<Node>, Error> {
         let model = self.models.iter().find(|(kind, _)| *kind == graph).map(|(_, model)| model);
         let inputs = ports::of(graph, self.architecture()).inputs;
-        nodes(model.ok_or(Error::NotLoaded { graph })?, graph, &inputs, &self.session_options)
+        // A CUDA graph is captured of what is bound, and hides its nodes from the profiler.
+        let providers =
+            self.session_options.providers.iter().cloned().map(Provider::without_graphs).collect();
+        let options = SessionOptions { providers, captures: false, ..self.session_options.clone() };
+        nodes(model.ok_or(Error::NotLoaded { graph })?, graph, &inputs, &options)
     }
 }
 

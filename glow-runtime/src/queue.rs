@@ -1,26 +1,30 @@
 //! A fair queue for a few things that only one thread at a time may use.
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Things lent to one thread each, in the order in which the threads ask.
 pub(crate) struct Queue<T> {
     size: usize,
     state: Mutex<State<T>>,
-    changed: Condvar,
 }
 
 struct State<T> {
+    /// Only while nobody waits.
     idle: Vec<T>,
-    /// Number for the next thread that asks.
-    next: u64,
-    /// Number of the thread whose turn it is.
-    turn: u64,
+    waiting: VecDeque<Arc<Waiter<T>>>,
+}
+
+/// A thread that waits. What comes back is handed to it, so that no other thread wakes up.
+struct Waiter<T> {
+    item: Mutex<Option<T>>,
+    handed: Condvar,
 }
 
 impl<T> Queue<T> {
     pub fn new(items: Vec<T>) -> Self {
         let size = items.len();
-        Self { size, state: Mutex::new(State { idle: items, next: 0, turn: 0 }), changed: Condvar::new() }
+        Self { size, state: Mutex::new(State { idle: items, waiting: VecDeque::new() }) }
     }
 
     /// The number of things, lent or not.
@@ -30,35 +34,49 @@ impl<T> Queue<T> {
 
     /// Waits for this thread's turn and for an idle item.
     pub fn take(&self) -> Lease<'_, T> {
-        let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
+        if let Some(item) = self.try_take() {
+            return item;
+        }
+        let mut state = lock(&self.state);
+        // It may have come back meanwhile.
+        if let Some(item) = state.idle.pop() {
+            return Lease { queue: self, item: Some(item) };
+        }
+        let waiter = Arc::new(Waiter { item: Mutex::new(None), handed: Condvar::new() });
+        state.waiting.push_back(Arc::clone(&waiter));
+        drop(state);
+        let mut item = lock(&waiter.item);
         loop {
-            if state.turn == number
-                && let Some(item) = state.idle.pop()
-            {
-                state.turn += 1;
-                self.changed.notify_all();
+            if let Some(item) = item.take() {
                 return Lease { queue: self, item: Some(item) };
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            item = waiter.handed.wait(item).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// An idle item if there is one and no thread waits.
     pub fn try_take(&self) -> Option<Lease<'_, T>> {
-        let mut state = self.lock();
-        if state.turn != state.next {
-            return None;
-        }
-        let item = state.idle.pop()?;
+        let item = lock(&self.state).idle.pop()?;
         Some(Lease { queue: self, item: Some(item) })
     }
 
-    // Nothing panics while the lock is held, so that a poisoned state is still a valid one.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Hands an item to whoever waits longest.
+    fn give_back(&self, item: T) {
+        let mut state = lock(&self.state);
+        match state.waiting.pop_front() {
+            None => state.idle.push(item),
+            Some(waiter) => {
+                drop(state);
+                *lock(&waiter.item) = Some(item);
+                waiter.handed.notify_one();
+            }
+        }
     }
+}
+
+// Nothing panics while a lock is held, so that a poisoned state is still a valid one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An item on loan; it goes back when this is dropped, by a panic too.
@@ -69,8 +87,9 @@ pub(crate) struct Lease<'a, T> {
 
 impl<T> Drop for Lease<'_, T> {
     fn drop(&mut self) {
-        self.queue.lock().idle.extend(self.item.take());
-        self.queue.changed.notify_all();
+        if let Some(item) = self.item.take() {
+            self.queue.give_back(item);
+        }
     }
 }
 
@@ -122,7 +141,7 @@ mod tests {
                     let queue = &queue;
                     move || queue.take().push(i)
                 });
-                while queue.lock().next < i + 2 {
+                while lock(&queue.state).waiting.len() <= i {
                     std::thread::yield_now();
                 }
             }

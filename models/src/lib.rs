@@ -14,6 +14,10 @@
 //! assert_eq!(config.model.latent_shapes()[0], LatentShape { channels: 6, height: 16, width: 16 });
 //! # Ok::<(), glow_models::ConfigError>(())
 //! ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod architecture;
 mod atomic;
 mod bundle;

@@ -2,6 +2,10 @@
 //!
 //! The images are the photographs that `make setup` fetches for the demo; the programs are built on
 //! first use, in the profile of the tests, so that `cargo test -p glow-tests` alone works too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

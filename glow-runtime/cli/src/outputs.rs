@@ -86,7 +86,7 @@ impl Sheet {
 
     /// Writes a grid and prints its path.
     pub fn write(&self, images: ArrayView4<'_, u8>, columns: usize, path: &Path) -> Result<()> {
-        let options = GridOptions { columns, scale: self.scale, ..Default::default() };
+        let options = GridOptions::new().columns(columns).scale(self.scale);
         images::write_png(&images::grid(images, &options)?, path)?;
         print(&path.display().to_string())
     }
@@ -174,7 +174,7 @@ impl ImageWriter<'_> {
     /// Adds images of which some may have failed: those have no file, and are black in a grid. [`ImageWriter::finish`]
     /// tells which.
     pub fn add(&mut self, images: Partial<Array4<u8>>) -> Result<()> {
-        let Partial { value, non_finite } = images;
+        let Partial { value, non_finite, .. } = images;
         let first = self.count;
         self.failed.extend(non_finite.iter().map(|place| first + place));
         if !self.single {

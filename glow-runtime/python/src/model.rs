@@ -380,7 +380,9 @@ pub fn grid<'py>(
 ) -> Result<Bound<'py, PyArray3<u8>>> {
     let images = images.as_array();
     let channels = images.dim().3;
-    let sheet = py.detach(|| images::grid(images, &GridOptions { columns, padding, scale }))?;
+    let sheet = py.detach(|| {
+        images::grid(images, &GridOptions::new().columns(columns).padding(padding).scale(scale))
+    })?;
     let dim = (sheet.height() as usize, sheet.width() as usize, channels);
     let bytes = if channels == 1 { sheet.into_luma8().into_raw() } else { sheet.into_rgb8().into_raw() };
     let pixels = Array3::from_shape_vec(dim, bytes).expect("a sheet has the images' channels");

@@ -92,8 +92,8 @@ impl Form {
 
     fn png(self, pixels: &Array4<u8>) -> Result<Vec<u8>, Problem> {
         let sheet = match pixels.dim().0 {
-            1 => GridOptions { columns: 1, padding: 0, scale: self.scale },
-            _ => GridOptions { columns: self.columns, padding: 2, scale: self.scale },
+            1 => GridOptions::new().columns(1).padding(0).scale(self.scale),
+            _ => GridOptions::new().columns(self.columns).scale(self.scale),
         };
         encode_png(&images::grid(pixels, &sheet)?)
     }

@@ -83,6 +83,7 @@ impl FitOptions {
 
 /// How an attribute was fitted, and how well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FitStatistics {
     /// The method.
     pub method: Method,

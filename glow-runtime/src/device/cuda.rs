@@ -11,13 +11,16 @@ pub(super) struct Cuda(pub u32);
 impl Device for Cuda {
     /// Pinned: the GPU's copy engine reads and writes it by itself, where other memory is copied by the driver first.
     fn host(&self, session: &Session, element: TensorElementType, shape: &[usize]) -> ort::Result<DynTensor> {
-        let memory = MemoryInfo::new(
-            AllocationDevice::CUDA_PINNED,
-            self.0 as i32,
-            AllocatorType::Device,
-            MemoryType::CPUOutput,
-        )?;
-        DynTensor::new(&Allocator::new(session, memory)?, element, shape)
+        // Before version 1.23 ONNX Runtime has pinned memory under the number 0, whichever GPU it is for.
+        for id in [self.0 as i32, 0] {
+            let (device, memory) = (AllocationDevice::CUDA_PINNED, MemoryType::CPUOutput);
+            let pinned = MemoryInfo::new(device, id, AllocatorType::Device, memory)?;
+            if let Ok(allocator) = Allocator::new(session, pinned) {
+                return DynTensor::new(&allocator, element, shape);
+            }
+        }
+        // Slower, and no less right.
+        DynTensor::new(&Allocator::default(), element, shape)
     }
 
     fn allocate(

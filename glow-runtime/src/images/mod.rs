@@ -10,6 +10,8 @@ mod files;
 
 pub use files::{EXTENSIONS, list, open, read, read_fitted, write_png};
 pub use glow_data::{Fit, Fitted, ImageShape, Misfit};
+/// The crate whose images are in signatures here.
+pub use image;
 
 use crate::{Error, Glow};
 use glow_data::{Grid, GridLayout, fit_decoded};
@@ -90,6 +92,7 @@ pub fn png_bits_per_dim<'a>(images: impl Into<ArrayView4<'a, u8>>) -> Result<Vec
 
 /// How images are laid out by [`grid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GridOptions {
     /// Images a row; 0 makes the grid about square. Default 0.
     pub columns: usize,
@@ -103,6 +106,31 @@ pub struct GridOptions {
 impl Default for GridOptions {
     fn default() -> Self {
         Self { columns: 0, padding: 2, scale: 0 }
+    }
+}
+
+impl GridOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`GridOptions::columns`].
+    pub fn columns(mut self, columns: usize) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// Sets [`GridOptions::padding`].
+    pub fn padding(mut self, padding: usize) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Sets [`GridOptions::scale`].
+    pub fn scale(mut self, scale: usize) -> Self {
+        self.scale = scale;
+        self
     }
 }
 

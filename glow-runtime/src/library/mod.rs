@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The ONNX Runtime that this process uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OnnxRuntime {
     /// The library's file.
     pub path: PathBuf,

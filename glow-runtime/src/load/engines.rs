@@ -137,6 +137,7 @@ mod tests {
             assert!(!second.is_finished());
             std::fs::write(folder.join("a.engine"), "an engine").unwrap();
             first.seal().unwrap();
+            drop(first);
             let steps = second.join().unwrap();
             assert_eq!(steps, [LoadStep::WaitingForCache { entry: folder.clone() }]);
         });

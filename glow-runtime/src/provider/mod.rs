@@ -300,6 +300,14 @@ impl Provider {
         matches!(self, Self::Cuda(Cuda { graphs: true, .. }))
     }
 
+    /// The same, without CUDA graphs.
+    pub(crate) fn without_graphs(self) -> Self {
+        match self {
+            Self::Cuda(options) => Self::Cuda(options.graphs(false)),
+            other => other,
+        }
+    }
+
     /// The fewest and the most images at once that it allows.
     pub(crate) fn batches(&self) -> Option<(usize, usize)> {
         match self {

@@ -75,6 +75,7 @@ struct Content {
 
 /// What a reference set says of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct OodScore {
     /// |score − mean| / standard deviation of the reference set.
     pub typicality: f64,

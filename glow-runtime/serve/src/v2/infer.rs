@@ -247,7 +247,7 @@ async fn encode(
         }
         _ => Job::encode(image, EncodeOptions::new().labels(labels)),
     };
-    let Encoded { latents, log_prob } = target.model.run(job, deadline).await?;
+    let Encoded { latents, log_prob, .. } = target.model.run(job, deadline).await?;
     let levels = latents.into_levels().into_iter().map(|level| Values::Fp32(flat(level)));
     Ok(levels.chain([Values::Fp32(log_prob)]).collect())
 }
@@ -270,7 +270,7 @@ async fn decode(
         levels.push(checked(array)?);
     }
     let job = Job::decode(Latents::from_levels(levels)?, labels);
-    let Decoded { images, x } = target.model.run(job, deadline).await?;
+    let Decoded { images, x, .. } = target.model.run(job, deadline).await?;
     Ok(vec![Values::Uint8(flat(images)), Values::Fp32(flat(x))])
 }
 

@@ -63,7 +63,7 @@ fn draws_are_those_of_the_library() {
     let sheet = server.get(&format!("/v1/sample?{query}"));
     assert_eq!(sheet.header("content-type"), Some("image/png"));
     let drawn = image::load_from_memory(&sheet.body).unwrap();
-    let grid = images::GridOptions { columns: 0, padding: 2, scale: 1 };
+    let grid = images::GridOptions::new().scale(1);
     assert_eq!(drawn.to_rgb8(), images::grid(&expected, &grid).unwrap().to_rgb8());
     let answer = server.get(&format!("/v1/sample?{query}&format=json")).json();
     assert_eq!(answer["shape"], json!([5, 8, 8, 3]));
