@@ -76,6 +76,20 @@ impl GlowBuilder {
         self
     }
 
+    /// Threads that all sessions of this process share, those of other models included, instead of threads of each
+    /// session's own: fewer threads take the cores from each other. The thread that calls works as well, so one less than this
+    /// number is started. docs/performance.md has what it brings.
+    ///
+    /// They are started with ONNX Runtime, and stay: the first loading of the process must ask for them, and every later
+    /// one that asks must ask for as many ([`Error::SharedThreads`]). One that does not ask has threads of its own. Whether
+    /// they [spin](Self::spinning) is up to the first. With an environment that the application has made
+    /// (`environment`), they are those of its global thread pool, of whatever number. Results do not change.
+    /// Default: none are shared.
+    pub fn shared_threads(mut self, threads: usize) -> Self {
+        self.options.shared_threads = Some(threads);
+        self
+    }
+
     /// Whether threads spin while they wait for work during a call. This is 4 to 20 % faster if nothing else
     /// uses the cores, and up to 50 % slower if something does, such as another model. Default: false.
     pub fn spinning(mut self, spinning: bool) -> Self {
@@ -152,6 +166,19 @@ impl GlowBuilder {
     /// ([`Error::LibraryAlreadyLoaded`]).
     pub fn onnxruntime(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.onnxruntime = Some(path.into());
+        self
+    }
+
+    /// The environment that the application has made through the crate [`ort`](crate::ort), for sessions of its own: a
+    /// process can have only one. Its logger and its log level stay as they are, and its execution providers are not used. The
+    /// library must be of version 1.21 or newer, and one that [`GlowBuilder::onnxruntime`] names must be the same.
+    ///
+    /// An environment that this crate has made is
+    /// [`OnnxRuntime::environment`](crate::OnnxRuntime::environment). Without either, whoever comes second gets an
+    /// error, here [`Error::EnvironmentTaken`].
+    #[cfg(feature = "ort")]
+    pub fn environment(mut self, environment: ort::environment::Environment) -> Self {
+        self.options.environment = Some(environment);
         self
     }
 

@@ -59,6 +59,24 @@ pub enum Error {
         /// The process that started it.
         started_in: u32,
     },
+    /// Another part of this process has started ONNX Runtime through the crate `ort`, and there can be only one.
+    #[error(
+        "another part of this process has started ONNX Runtime: give its environment to this one \
+         (`GlowBuilder::environment`, with the feature `ort`), or load a bundle first and use \
+         `OnnxRuntime::environment` there"
+    )]
+    EnvironmentTaken,
+    /// The threads that sessions share are started once a process.
+    #[error(
+        "{asked} shared threads were asked for, but this process has {running}: ask for as many at every loading, and at \
+         the first one (`GlowBuilder::shared_threads`)"
+    )]
+    SharedThreads {
+        /// Threads that are shared; 0 for none.
+        running: usize,
+        /// Threads asked for.
+        asked: usize,
+    },
     /// ONNX Runtime does not start.
     #[error("ONNX Runtime cannot be initialised")]
     Environment {

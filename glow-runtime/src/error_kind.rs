@@ -63,6 +63,7 @@ impl Error {
             | Self::Library { .. }
             | Self::LibraryTooOld { .. }
             | Self::LibraryAlreadyLoaded { .. }
+            | Self::EnvironmentTaken
             | Self::Environment { .. } => ErrorKind::Library,
             Self::Load { source, .. } => match RunFailure::of(source.code(), source.message()) {
                 RunFailure::OutOfMemory => ErrorKind::Memory,
@@ -76,6 +77,7 @@ impl Error {
             Self::NotLoaded { .. }
             | Self::Shape { .. }
             | Self::Option { .. }
+            | Self::SharedThreads { .. }
             | Self::Labels { .. }
             | Self::UnknownAttribute { .. }
             | Self::Fit { .. } => ErrorKind::Argument,

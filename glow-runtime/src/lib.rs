@@ -41,8 +41,9 @@
 //!
 //! # ONNX Runtime
 //! The library is opened at run time; [`GlowBuilder::onnxruntime`] says where it is looked for. Version
-//! 1.21 or newer is needed: older ones compute wrong pixels, and are refused. A process has one ONNX Runtime, and this crate starts it: programs that
-//! use the crate `ort` for themselves as well cannot share it.
+//! 1.21 or newer is needed: older ones compute wrong pixels, and are refused.
+//! A process has one ONNX Runtime. An application that uses the crate `ort` for itself shares it through the feature `ort`:
+//! it gives its environment to [`GlowBuilder`] (`environment`), or takes that of this crate (`OnnxRuntime::environment`).
 //!
 //! # Memory and time
 //! ONNX Runtime reorders the weights for the CPU. This is done once for all sessions and both graphs,
@@ -74,6 +75,7 @@
 //! | `faces64` | [`Glow::faces64`]: a small model of faces, within the executable | no |
 //! | `image` | `images`: conversion to and from the `image` crate, image files, grids; `Glow::complexity_corrected` | no |
 //! | `openvino` | the provider OpenVINO | no |
+//! | `ort` | the crate `ort` re-exported, and one ONNX Runtime together with it | no |
 //! | `tracing` | spans of loading, calls and batches, and ONNX Runtime's log, as [below](#tracing) | no |
 //!
 //! # Tracing
@@ -145,6 +147,9 @@ pub use library::OnnxRuntime;
 /// The crate whose arrays are in signatures here.
 pub use ndarray;
 pub use options::{EncodeOptions, Interpolation, Noise, SampleOptions, ScoreOptions};
+/// The crate that calls ONNX Runtime.
+#[cfg(feature = "ort")]
+pub use ort;
 pub use partial::Partial;
 pub use placement::Node;
 pub use progress::{LoadStep, LoadTimes};

@@ -20,6 +20,8 @@ pub(crate) struct SessionOptions {
     pub library: Library,
     pub providers: Vec<Provider>,
     pub threads: usize,
+    /// Whether sessions work on the threads of the environment, if it has some, instead of their own.
+    pub shares_threads: bool,
     pub spinning: bool,
     /// Where providers keep what they compile.
     pub cache: Option<PathBuf>,
@@ -68,13 +70,18 @@ impl SessionOptions {
     }
 
     fn plain_builder(&self) -> ort::Result<SessionBuilder> {
-        let builder = Session::builder(&self.library.environment)?
+        let mut builder = Session::builder(&self.library.environment)?
+            // Those that an application has given to all of its sessions.
+            .with_no_environment_execution_providers()?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_op_spinning(self.spinning)?
             .with_inter_op_spinning(self.spinning)?
             // Between calls they would take the cores from the other graph's threads.
             .with_config_entry("session.force_spinning_stop", "1")?
             .with_intra_threads(self.threads)?;
+        if !self.shares_threads {
+            builder = builder.with_independent_thread_pool()?;
+        }
         Ok(builder)
     }
 
@@ -107,7 +114,7 @@ pub(crate) enum GraphFile {
 /// Where the weights of a graph in memory are.
 pub(crate) enum Elsewhere {
     /// In a bundle in memory; ONNX Runtime copies them. Or the graph holds them.
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     /// Sessions are given all of them as constants. ONNX Runtime still looks, when it makes a session, whether the file
     /// that the graph names is in this folder.
     Given { folder: PathBuf, _kept: Arc<Scratch> },

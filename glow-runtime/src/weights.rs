@@ -23,7 +23,7 @@ enum Bytes {
     /// Blocks, of which the last may be longer than what is left of the file.
     Read { blocks: Vec<Block>, length: usize },
     /// Those of a bundle in memory.
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
 }
 
 /// As large as the strictest alignment of any kernel.
@@ -79,7 +79,7 @@ impl Weights {
     pub fn of(bundle: &Bundle) -> io::Result<Self> {
         let bytes = bundle.bytes(WEIGHTS_FILE).unwrap_or_default();
         match bytes.as_ptr().addr().is_multiple_of(size_of::<Block>()) {
-            true => Ok(Self(Bytes::Bundle(bundle.clone()))),
+            true => Ok(Self(Bytes::Bundle(bundle.clone().into()))),
             false => Self::fill(bytes.len(), |copy| {
                 copy.copy_from_slice(bytes);
                 Ok(())

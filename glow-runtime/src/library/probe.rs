@@ -63,27 +63,37 @@ pub(super) fn version(path: &Path) -> Result<String, Error> {
 /// The file of the library that the system's loader finds by this name, if there is one.
 #[cfg(unix)]
 pub(super) fn by_loader(name: &str) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
     // SAFETY: this runs the library's initialisers, as any use of it would.
     let library = unsafe { libloading::Library::new(name) }.ok()?;
     // SAFETY: only its address is used.
     let symbol = unsafe { library.get::<unsafe extern "system" fn() -> *const ApiBase>(b"OrtGetApiBase") };
-    let address = *symbol.ok()? as *const c_void;
+    let path = file_of(*symbol.ok()? as *const c_void)?;
+    std::mem::forget(library);
+    Some(path)
+}
+
+/// The file of the library that a function is in.
+#[cfg(unix)]
+pub(super) fn file_of(function: *const c_void) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: it takes any address, and fills the description if the answer is not 0.
-    let info = unsafe { (libc::dladdr(address, info.as_mut_ptr()) != 0).then(|| info.assume_init()) }?;
+    let info = unsafe { (libc::dladdr(function, info.as_mut_ptr()) != 0).then(|| info.assume_init()) }?;
     if info.dli_fname.is_null() {
         return None;
     }
     // SAFETY: the loader's own name of an open library, a C string that lives as long as it is open.
     let path = unsafe { CStr::from_ptr(info.dli_fname) };
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path.to_bytes()));
-    std::mem::forget(library);
-    Some(path)
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(path.to_bytes())))
 }
 
 #[cfg(not(unix))]
 pub(super) fn by_loader(_name: &str) -> Option<PathBuf> {
+    None
+}
+
+#[cfg(not(unix))]
+pub(super) fn file_of(_function: *const c_void) -> Option<PathBuf> {
     None
 }
 

@@ -21,10 +21,11 @@ const SYSTEM: Option<&str> = if cfg!(target_os = "macos") {
 };
 
 /// Which of the checkout's own libraries is looked for first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(not(feature = "openvino"), allow(dead_code, reason = "then there is nothing to prefer"))]
 pub(crate) enum Preference {
     /// The usual one.
+    #[default]
     Usual,
     /// The one that is built with OpenVINO.
     OpenVino,

@@ -202,32 +202,51 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-fn unreadable(file: &str, error: io::Error) -> String {
+/// What the files of an entry were when they were written.
+pub(crate) struct Checksums(BTreeMap<String, Checksum>);
+
+impl Checksums {
+    /// Those of an entry; otherwise what is wrong with them.
+    pub fn of(entry: &Path) -> Result<Self, String> {
+        let text = std::fs::read(entry.join(CHECKSUMS)).map_err(|error| unreadable(CHECKSUMS, &error))?;
+        serde_json::from_slice(&text).map(Self).map_err(|_| format!("{CHECKSUMS} is damaged"))
+    }
+
+    /// Whether the entry's files, but for one, are as they were written; otherwise what is wrong.
+    pub fn check_but(&self, except: &str, entry: &Path) -> Result<(), String> {
+        for (name, expected) in self.0.iter().filter(|(name, _)| *name != except) {
+            let actual = Checksum::of(&entry.join(name)).map_err(|error| unreadable(name, &error))?;
+            same(name, &actual, expected)?;
+        }
+        Ok(())
+    }
+
+    /// Whether these are the bytes of that file.
+    pub fn check(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let expected = self.0.get(name).ok_or_else(|| format!("{CHECKSUMS} lacks {name}"))?;
+        same(name, &Checksum { bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes) }, expected)
+    }
+}
+
+fn unreadable(file: &str, error: &io::Error) -> String {
     format!("{file} cannot be read: {error}")
 }
 
-fn checksums(entry: &Path) -> Result<BTreeMap<String, Checksum>, String> {
-    let text = std::fs::read(entry.join(CHECKSUMS)).map_err(|error| unreadable(CHECKSUMS, error))?;
-    serde_json::from_slice(&text).map_err(|_| format!("{CHECKSUMS} is damaged"))
+fn same(name: &str, actual: &Checksum, expected: &Checksum) -> Result<(), String> {
+    if actual == expected { Ok(()) } else { Err(format!("{name} is damaged")) }
+}
+
+/// Whether the entry's files are as they were written; otherwise what is wrong.
+pub(crate) fn check(entry: &Path) -> Result<(), String> {
+    Checksums::of(entry)?.check_but("", entry)
 }
 
 /// Whether the entry has checksums of all these files; otherwise which has none.
 pub(crate) fn lists(entry: &Path, files: &[std::path::PathBuf]) -> Result<(), String> {
-    let checksums = checksums(entry)?;
+    let checksums = Checksums::of(entry)?.0;
     for name in files.iter().filter_map(|path| path.file_name()?.to_str()) {
         if name != CHECKSUMS && name != USED && !checksums.contains_key(name) {
             return Err(format!("{name} was not finished"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether the entry holds the bytes that were written to it; otherwise what is wrong.
-pub(crate) fn check(entry: &Path) -> Result<(), String> {
-    for (name, expected) in checksums(entry)? {
-        let actual = Checksum::of(&entry.join(&name)).map_err(|error| unreadable(&name, error))?;
-        if actual != expected {
-            return Err(format!("{name} is damaged"));
         }
     }
     Ok(())
@@ -284,12 +303,20 @@ mod tests {
             |entry| std::fs::remove_file(entry.join(CHECKSUMS)).unwrap(),
             |entry| std::fs::write(entry.join(CHECKSUMS), "").unwrap(),
         ];
+        assert!(Checksums(BTreeMap::new()).check("file", b"").is_err());
         for (number, damage) in cases.into_iter().enumerate() {
             let cache = tempfile::tempdir().unwrap();
             let entry = cache.path().join("entry");
             keep(made(cache.path(), "contents"), &entry).unwrap();
             damage(&entry);
             assert!(check(&entry).is_err(), "case {number}");
+            // The same in two parts.
+            let read = std::fs::read(entry.join("file")).unwrap_or_default();
+            let parts = Checksums::of(&entry).and_then(|checksums| {
+                checksums.check_but("file", &entry)?;
+                checksums.check("file", &read)
+            });
+            assert!(parts.is_err(), "case {number}");
         }
     }
 

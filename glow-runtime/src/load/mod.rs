@@ -8,13 +8,13 @@ pub(crate) mod source;
 mod trial;
 
 use crate::graph::Graph;
-use crate::library::{self, Library};
+use crate::library::{self, Library, Start};
 use crate::progress::{LoadStep, LoadTimes, timed};
 use crate::provider::Provider;
 use crate::registration;
 use crate::session::SessionOptions;
 use crate::{Error, Glow, GraphKind, device, trace};
-use cache::Purpose;
+use cache::{Checksums, Purpose};
 use engines::Engines;
 use glow_models::{Bundle, BundleError, Precision, WEIGHTS_FILE};
 use optimised::{Models, Optimised};
@@ -38,7 +38,13 @@ pub(crate) fn load(bundle: Bundle, options: &LoadOptions) -> Result<Glow, Error>
     }
     times.bundle = begin.elapsed();
     let library = timed(&mut times.library, || {
-        library::start(options.onnxruntime.as_deref(), registration::preference(&options.providers))
+        library::start_as(Start {
+            path: options.onnxruntime.as_deref(),
+            preference: registration::preference(&options.providers),
+            shared_threads: options.shared_threads,
+            spinning: options.spinning,
+            environment: options.environment.clone(),
+        })
     })?;
     let loading = Loading { options, bundle: &bundle, kinds: &kinds, library: &library };
     let mut passed_over = Vec::new();
@@ -97,6 +103,7 @@ impl Loading<'_> {
         let mut session_options = SessionOptions {
             library: self.library.clone(),
             threads: self.options.threads_per_session(),
+            shares_threads: self.options.shared_threads.is_some(),
             spinning: self.options.spinning,
             cache: entry.clone().filter(|_| !on_cpu),
             int8: manifest.precision == Precision::Int8,
@@ -164,15 +171,26 @@ impl Loading<'_> {
             return Ok(None);
         }
         cache::touch(entry);
-        let checked = timed(&mut times.preparation, || {
-            cache::check(entry)?;
-            optimised::open(entry, self.kinds, options).map_err(|error| error.to_string())
+        let opened = timed(&mut times.preparation, || {
+            let checksums = Checksums::of(entry)?;
+            checksums.check_but(optimised::WEIGHTS, entry)?;
+            let opened = optimised::open(entry, self.kinds, options);
+            opened.map(|(models, weights)| (checksums, models, weights)).map_err(|error| error.to_string())
         });
-        let reason = match checked {
-            Ok(models) => match self.assemble(models, options, times) {
-                Ok(glow) => return Ok(Some(glow)),
-                Err(error) => error.to_string(),
-            },
+        let reason = match opened {
+            Ok((checksums, models, weights)) => {
+                // The weights are mere numbers, and sessions are made of them before they are known to be right.
+                let (whole, glow) = std::thread::scope(|scope| {
+                    let check = scope.spawn(|| checksums.check(optimised::WEIGHTS, &weights));
+                    let glow = self.assemble(models, options, times);
+                    (check.join().expect("a checksum does not panic"), glow)
+                });
+                match (whole, glow) {
+                    (Ok(()), Ok(glow)) => return Ok(Some(glow)),
+                    (Err(reason), _) => reason,
+                    (Ok(()), Err(error)) => error.to_string(),
+                }
+            }
             Err(reason) => reason,
         };
         self.options.progress.report(LoadStep::CacheDamaged { entry: entry.into(), reason });
@@ -245,7 +263,13 @@ impl Loading<'_> {
         times: &mut LoadTimes,
     ) -> Result<Glow, Error> {
         let models = timed(&mut times.preparation, || self.prepare(entry, options))?;
-        self.assemble(models, options, times)
+        let glow = self.assemble(models, options, times)?;
+        for (_, model) in &glow.models {
+            if let Some(constants) = &model.constants {
+                constants.weights().release();
+            }
+        }
+        Ok(glow)
     }
 
     /// The graphs, optimised once for all sessions where they share the weights.
@@ -277,7 +301,7 @@ impl Loading<'_> {
     ) -> Result<Models, Error> {
         if let Some(entry) = entry {
             match optimised.keep(entry) {
-                Ok(()) => return optimised::open(entry, self.kinds, options),
+                Ok(()) => return Ok(optimised::open(entry, self.kinds, options)?.0),
                 Err(error) => self.not_cached(entry, &error.to_string()),
             }
         }
@@ -306,11 +330,6 @@ impl Loading<'_> {
             }
             Ok(())
         })?;
-        for (_, model) in &models {
-            if let Some(constants) = &model.constants {
-                constants.weights().release();
-            }
-        }
         Ok(Glow {
             encoder,
             decoder,

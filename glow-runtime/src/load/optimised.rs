@@ -17,7 +17,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-const WEIGHTS: &str = "weights.bin";
+/// The file of weights in an entry of the cache.
+pub(crate) const WEIGHTS: &str = "weights.bin";
 /// Tensors begin on borders of this many bytes.
 const ALIGNMENT: u64 = 64;
 
@@ -92,31 +93,36 @@ impl Optimised {
             Ok((kind, graph.clone(), GraphFile::InMemory { path, graph: graph.into(), weights }))
         };
         let graphs = self.graphs.into_iter().map(graph).collect::<Result<_, Error>>()?;
-        models(graphs, weights, options)
+        models(graphs, &Arc::new(weights), options)
     }
 }
 
-/// The optimised graphs of `kinds` in an entry of the cache.
-pub(crate) fn open(entry: &Path, kinds: &[GraphKind], options: &SessionOptions) -> Result<Models, Error> {
+/// The optimised graphs of `kinds` in an entry of the cache, and the weights of all of them.
+pub(crate) fn open(
+    entry: &Path,
+    kinds: &[GraphKind],
+    options: &SessionOptions,
+) -> Result<(Models, Arc<Weights>), Error> {
     let path = entry.join(WEIGHTS);
-    let weights = Weights::open(&path, options.map).map_err(Error::reading(&path))?;
+    let weights = Arc::new(Weights::open(&path, options.map).map_err(Error::reading(&path))?);
     let graph = |&kind: &GraphKind| {
         let path = entry.join(kind.file());
         let graph = std::fs::read(&path).map_err(Error::reading(&path))?;
         Ok((kind, graph, GraphFile::OnDisk(path)))
     };
-    models(kinds.iter().map(graph).collect::<Result<_, Error>>()?, weights, options)
+    let graphs = kinds.iter().map(graph).collect::<Result<_, Error>>()?;
+    Ok((models(graphs, &weights, options)?, weights))
 }
 
 fn models(
     graphs: Vec<(GraphKind, Vec<u8>, GraphFile)>,
-    weights: Weights,
+    weights: &Arc<Weights>,
     options: &SessionOptions,
 ) -> Result<Models, Error> {
-    let (weights, prepacked) = (Arc::new(weights), PrepackedWeights::new());
+    let prepacked = PrepackedWeights::new();
     let model = |(kind, content, graph): (GraphKind, Vec<u8>, GraphFile)| {
         let wrong = |reason| Error::Graph { path: graph.path().into(), reason };
-        let constants = Some(Constants::new(&content, &weights).map_err(wrong)?);
+        let constants = Some(Constants::new(&content, weights).map_err(wrong)?);
         let prepacked = (!options.int8).then(|| prepacked.clone());
         Ok((kind, Model { graph, constants, prepacked, optimised: true }))
     };

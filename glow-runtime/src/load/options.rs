@@ -8,6 +8,7 @@ use std::path::PathBuf;
 pub(crate) struct LoadOptions {
     pub providers: Vec<Provider>,
     pub threads: Option<usize>,
+    pub shared_threads: Option<usize>,
     pub spinning: bool,
     pub sessions: usize,
     pub share_weights: bool,
@@ -15,6 +16,8 @@ pub(crate) struct LoadOptions {
     pub trim_memory: bool,
     pub cache: Option<PathBuf>,
     pub onnxruntime: Option<PathBuf>,
+    /// What the application has made.
+    pub environment: Option<ort::environment::Environment>,
     pub only: Option<GraphKind>,
     pub verify: bool,
     pub check: bool,
@@ -40,6 +43,7 @@ impl Default for LoadOptions {
         Self {
             providers: vec![Provider::default()],
             threads: None,
+            shared_threads: None,
             spinning: false,
             sessions: 1,
             share_weights: true,
@@ -47,6 +51,7 @@ impl Default for LoadOptions {
             trim_memory: false,
             cache: None,
             onnxruntime: None,
+            environment: None,
             only: None,
             verify: true,
             check: true,
@@ -64,6 +69,7 @@ impl LoadOptions {
         let sessions = Some(self.sessions);
         for (option, value) in [
             ("threads", self.threads),
+            ("shared_threads", self.shared_threads),
             ("max_batch", self.max_batch),
             ("sessions", sessions),
             ("warm_up", batches),
@@ -71,6 +77,10 @@ impl LoadOptions {
             if value == Some(0) {
                 return Err(Error::Option { option, value: "0".into(), allowed: "at least 1" });
             }
+        }
+        if let (Some(threads), Some(_)) = (self.threads, self.shared_threads) {
+            let allowed = "not with shared_threads, which are those of all sessions";
+            return Err(Error::Option { option: "threads", value: threads.to_string(), allowed });
         }
         if self.sessions > MAX_SESSIONS {
             let value = self.sessions.to_string();
@@ -103,7 +113,7 @@ impl LoadOptions {
     }
 
     pub fn threads_per_session(&self) -> usize {
-        self.threads.unwrap_or_else(|| (cores() / self.sessions).max(1))
+        self.threads.or(self.shared_threads).unwrap_or_else(|| (cores() / self.sessions).max(1))
     }
 
     /// Batch sizes that loading runs: those that are asked for, and those that a provider must learn of.

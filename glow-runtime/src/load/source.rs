@@ -14,7 +14,7 @@ pub(crate) fn graph(bundle: &Bundle, kind: GraphKind) -> GraphFile {
     match bundle.bytes(kind.file()) {
         None => GraphFile::OnDisk(path),
         Some(graph) => {
-            let weights = Elsewhere::Bundle(bundle.clone());
+            let weights = Elsewhere::Bundle(bundle.clone().into());
             GraphFile::InMemory { path, graph: graph.into(), weights }
         }
     }
