@@ -121,8 +121,14 @@ msrv: setup ## whether the oldest Rust that Cargo.toml names compiles it all (ne
 	@trap 'rm -rf target/msrv' EXIT && set -x && $(CARGO) +$(oldest) check --workspace --all-targets --all-features \
 	  --features tch/doc-only --target-dir target/msrv $(LOCKED)
 
-package: ## pack the library crates as for a registry, and compile what was packed
-	$(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --allow-dirty $(LOCKED)
+# A version of a registry never changes, cargo believes: what it keeps of the packed crates would be taken for the next ones.
+unpacked = "$${CARGO_HOME:-$$HOME/.cargo}"/registry/src/-*/glow-*-[0-9]*
+package: ## pack the library crates as for a registry, and compile what was packed (two minutes)
+	@rm -rf target/packaging $(unpacked)
+	@trap 'rm -rf target/packaging $(unpacked)' EXIT && set -x && \
+	  $(CARGO) package -p glow-models -p glow-faces64 -p glow-data -p glow-runtime --allow-dirty \
+	    --target-dir target/packaging $(LOCKED) && \
+	  mkdir -p target/package && mv target/packaging/package/*.crate target/package
 
 PREFIX ?= /usr/local
 # A folder of its own, as other flags would have everything else compiled anew.

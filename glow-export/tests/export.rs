@@ -229,6 +229,29 @@ fn a_fixed_batch_gives_the_same_images() {
     assert!(matches!(Glow::load(&out), Err(glow_runtime::Error::Graph { .. })));
 }
 
+/// In full white, which is beyond the largest of the model's steps.
+#[test]
+fn a_model_whose_samples_leave_the_range_loads() {
+    for n_bits in [8, 5, 1] {
+        let architecture = Architecture { n_bits, ..small() };
+        let (folder, path) = changed_checkpoint(
+            &architecture,
+            |_| {},
+            |_, name, values| {
+                if name == "level0.step00.actnorm.logs" {
+                    // x becomes e^2.4 times as large.
+                    values.iter_mut().for_each(|logs| *logs -= 0.8);
+                }
+            },
+        );
+        let out = folder.path().join("bundle");
+        export(path, &out, &unverified()).unwrap();
+        let glow = Glow::builder().check(true).load(&out).unwrap();
+        let sample = glow.sample(1, &SampleOptions::new()).unwrap();
+        assert!(sample.iter().any(|value| *value == 255), "{n_bits} bits: {sample:?}");
+    }
+}
+
 #[test]
 fn a_model_card_is_written_and_somebodys_own_words_stay() {
     let (folder, path) = checkpoint(&small());

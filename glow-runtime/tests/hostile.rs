@@ -26,6 +26,7 @@ fn variant(error: &Error) -> &'static str {
         Error::Graph { .. } => "ports",
         Error::Load { .. } => "load",
         Error::Check { .. } => "check",
+        Error::Run { .. } => "run",
         Error::NonFinite { .. } => "non-finite",
         Error::Provider { .. } => "provider",
         Error::Attributes { .. } => "attributes",
@@ -630,4 +631,43 @@ fn attributes_that_are_none() {
         let text = error.with_causes();
         assert_eq!((variant(&error), error.kind()), (expected, ErrorKind::File), "case {number}: {text}");
     }
+}
+
+/// Graphs with a few bytes changed, all the way through ONNX Runtime: each is refused or runs, and the process goes on.
+/// `GLOW_CASES=20000 GLOW_SEED=1 cargo test -p glow-runtime --test hostile mutated -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn mutated_graphs() {
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let folder = support::copy(&support::unconditional());
+    let graph = fs::read(folder.path().join(DECODER_FILE)).unwrap();
+    let mut state = number("GLOW_SEED", 1);
+    let mut random = move |most: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % most
+    };
+    let mut ends = std::collections::BTreeMap::<&str, usize>::new();
+    for case in 0..number("GLOW_CASES", 20_000) {
+        let mut mutated = graph.clone();
+        for _ in 0..1 + random(3) {
+            let place = random(mutated.len());
+            // Mostly without moving what follows, so that more of them get past the first check.
+            match random(16) {
+                0..8 => mutated[place] ^= 1 << random(8),
+                8..14 => mutated[place] = [0, 1, 0x7f, 0x80, 0xff][random(5)],
+                14 => drop(mutated.remove(place)),
+                _ => mutated.insert(place, mutated[random(graph.len() / 2)]),
+            }
+        }
+        // To be found if the process does not come back.
+        replace(folder.path(), DECODER_FILE, &mutated);
+        if std::env::var_os("GLOW_KEEP").is_some() {
+            fs::write(std::env::temp_dir().join("glow-mutated.onnx"), &mutated).unwrap();
+        }
+        let builder = Glow::builder().decoder_only().verify(false).share_weights(case % 2 == 0);
+        let end = builder.load(folder.path()).and_then(|glow| glow.sample(1, &Default::default()));
+        *ends.entry(end.map_or_else(|error| variant(&error), |_| "done")).or_default() += 1;
+    }
+    println!("{ends:?}");
+    assert!(ends.contains_key("done") && ends.contains_key("load") && ends.contains_key("distrusted"));
 }

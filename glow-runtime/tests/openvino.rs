@@ -2,7 +2,7 @@
 #![cfg(feature = "openvino")]
 mod support;
 
-use glow_runtime::{EncodeOptions, Glow, GraphKind, OpenVino, OpenVinoPrecision, Provider};
+use glow_runtime::{BundleBytes, EncodeOptions, Glow, GraphKind, OpenVino, OpenVinoPrecision, Provider};
 use support::{noise, unconditional};
 
 #[test]
@@ -17,7 +17,7 @@ fn openvino_computes_the_same_model() {
     let provider = |precision| Provider::OpenVino(OpenVino::default().precision(precision));
     let load = |provider| {
         let builder = Glow::builder().provider(provider).onnxruntime(&library).threads(2);
-        builder.cache(cache.path()).check(true).load(unconditional()).unwrap()
+        builder.cache(cache.path()).load(unconditional()).unwrap()
     };
     let images = noise(9);
     let encode = |glow: &Glow| glow.encode(&images, &EncodeOptions::default()).unwrap();
@@ -35,4 +35,16 @@ fn openvino_computes_the_same_model() {
             assert!(nodes.iter().all(|node| node.provider == "OpenVINOExecutionProvider"), "{nodes:?}");
         }
     }
+    // The weights of a bundle in memory go into its graph.
+    let read = |file: &str| std::fs::read(unconditional().join(file)).unwrap();
+    let bytes = BundleBytes {
+        manifest: read("model.json").into(),
+        weights: read("model.safetensors").into(),
+        encoder: Some(read("encoder.onnx").into()),
+        decoder: Some(read("decoder.onnx").into()),
+        ..Default::default()
+    };
+    let builder = Glow::builder().provider(provider(OpenVinoPrecision::F32)).onnxruntime(&library).threads(2);
+    let glow = builder.load_bytes(bytes).unwrap();
+    assert_eq!(glow.reconstruct(&images, None).unwrap(), images);
 }

@@ -186,7 +186,13 @@ impl Loading<'_> {
                     (check.join().expect("a checksum does not panic"), glow)
                 });
                 match (whole, glow) {
-                    (Ok(()), Ok(glow)) => return Ok(Some(glow)),
+                    (Ok(()), Ok(glow)) => {
+                        // 8-bit convolutions have packed copies; others use most of the weights where they are.
+                        if options.int8 {
+                            weights.release();
+                        }
+                        return Ok(Some(glow));
+                    }
                     (Err(reason), _) => reason,
                     (Ok(()), Err(error)) => error.to_string(),
                 }

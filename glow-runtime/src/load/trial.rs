@@ -10,7 +10,9 @@ pub(super) fn check(glow: &Glow) -> Result<(), Error> {
     let sample = glow.decode(&glow.sample_latents(1, &SampleOptions::new())?, labels.as_deref())?;
     let latents = glow.encode(&sample.images, &EncodeOptions::new().labels(labels.clone()))?.latents;
     let back = glow.decode(&latents, labels.as_deref())?;
-    let pairs = back.images.iter().zip(&sample.images);
+    // What lies beyond the largest step is drawn in full white, and comes back as that step.
+    let (images, expected) = (glow.quantize(&back.images), glow.quantize(&sample.images));
+    let pairs = images.iter().zip(&expected);
     let mut difference = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
     // The x of the sample is in the middle of no step. A decoder that gives the same again does not see its latents.
     if back.x == sample.x {
