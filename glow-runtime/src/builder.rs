@@ -69,8 +69,8 @@ impl GlowBuilder {
     }
 
     /// Threads that work on one call. Default: the number of physical cores, divided by the number of
-    /// [sessions](Self::sessions). Each graph has its own threads: encoder and decoder that run at the same time use
-    /// twice as many.
+    /// [sessions](Self::sessions). Each session has its own threads: encoder and decoder that run at the same time use
+    /// twice as many, unless all share some ([`GlowBuilder::shared_threads`]).
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = Some(threads);
         self

@@ -74,9 +74,9 @@ pub struct LoadTimes {
     /// Hashing the weights: before the rest with an empty cache, at the same time without any, and not at
     /// all when the cache has what was made of them.
     pub weights: Duration,
-    /// Optimising the graphs and writing what comes out, or checking what the cache has.
+    /// Optimising the graphs and writing what comes out, or reading the graphs of the cache.
     pub preparation: Duration,
-    /// Making the sessions.
+    /// Making the sessions, and checking the weights of the cache at the same time.
     pub sessions: Duration,
     /// [`GlowBuilder::warm_up`](crate::GlowBuilder::warm_up).
     pub warm_up: Duration,
