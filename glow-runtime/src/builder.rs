@@ -211,7 +211,7 @@ impl GlowBuilder {
     ///
     /// This costs two samples and one encoding of one image, each the first of its kind:
     /// [`LoadTimes::check`](crate::LoadTimes::check) tells how long they took. On two cores that is 150 ms for the
-    /// cifar10 preset in fp32 (181 MB of weights) and 35 ms for `faces64`, which load in 800 and 500 ms. On the CPU an
+    /// cifar10 preset in fp32 (181 MB of weights) and 20 ms for `faces64`, of 910 and 300 ms that they load in. On the CPU an
     /// entry of the [cache](Self::cache) gives the same results at every loading, so it is checked once.
     ///
     /// If only one graph is loaded, there is nothing to compare with, and nothing is checked here. Every call checks that

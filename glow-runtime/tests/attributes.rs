@@ -1,9 +1,13 @@
 //! Attributes of a bundle: kept in its folder, refused when they are another model's or broken.
 mod support;
 
-use glow_models::{ATTRIBUTES_FILE, Dtype, MANIFEST_FILE, TensorBytes, write_atomically, write_tensors};
-use glow_runtime::{Attributes, EncodeOptions, Error, FitOptions, Glow, Method};
+use glow_models::{
+    ATTRIBUTES_FILE, Bundle, Dtype, MANIFEST_FILE, TensorBytes, TensorFileError, write_atomically,
+    write_tensors,
+};
+use glow_runtime::{Attributes, EncodeOptions, Error, ErrorKind, FitOptions, Glow, Method};
 use ndarray::{Array4, Axis, concatenate};
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use support::{conditional, copy, noise, unconditional};
@@ -163,4 +167,78 @@ fn they_belong_to_one_model() {
     assert!(error.to_string().contains("they belong to the weights with SHA-256"), "{error}");
     std::fs::remove_file(folder.path().join(MANIFEST_FILE)).unwrap();
     assert!(matches!(attributes.save(folder.path()), Err(Error::Bundle(_))));
+}
+
+/// `attributes.safetensors`: its metadata, a direction of so many numbers of a value.
+fn file(metadata: Json, dtype: &str, length: usize, value: f32) -> Vec<u8> {
+    let size = if dtype == "F64" { 8 } else { 4 };
+    let tensor = json!({ "dtype": dtype, "shape": [length], "data_offsets": [0, size * length] });
+    let mut header = json!({ "__metadata__": metadata, "Dark": tensor }).to_string();
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let numbers = value.to_le_bytes().repeat(length * size / 4);
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers].concat()
+}
+
+#[test]
+fn attributes_that_are_none() {
+    let bundle = support::unconditional();
+    let sha256 = Bundle::open(&bundle).unwrap().manifest().model_sha256().to_string();
+    let entry = |name: &str, offset: Json| {
+        let statistics = json!({ "method": "mean-difference", "orthogonalised": false, "positives": 1, "negatives": 1,
+                                 "held_out_accuracy": null });
+        json!({ "name": name, "offset": offset, "statistics": statistics })
+    };
+    let metadata = |key: &str, value: &str| {
+        let entries = json!([entry("Dark", json!(0.5))]).to_string();
+        let mut all = json!({ "format": "glow-attributes", "version": "1", "model_sha256": sha256, "attributes": entries });
+        all[key] = json!(value);
+        all
+    };
+    let whole = || metadata("version", "1");
+    let entries = |entries: Json| metadata("attributes", &entries.to_string());
+    let good = file(whole(), "F32", 192, 1.0);
+    let cases = [
+        ("length", vec![]),
+        ("header", b"not a file of tensors".to_vec()),
+        ("format", [&8u64.to_le_bytes()[..], b"no JSON!"].concat()),
+        ("header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
+        ("length", good[..good.len() - 4].to_vec()),
+        ("length", [&good[..], &[0; 4]].concat()),
+        ("attributes", file(metadata("format", "other"), "F32", 192, 1.0)),
+        ("attributes", file(metadata("version", "3"), "F32", 192, 1.0)),
+        ("attributes", file(metadata("model_sha256", "00"), "F32", 192, 1.0)),
+        ("attributes", file(metadata("attributes", "["), "F32", 192, 1.0)),
+        ("attributes", file(entries(json!([entry("", json!(0.5))])), "F32", 192, 1.0)),
+        ("attributes", file(entries(json!([entry("a=b", json!(0.5))])), "F32", 192, 1.0)),
+        ("attributes", file(entries(json!([entry("Bright", json!(0.5))])), "F32", 192, 1.0)),
+        ("attributes", file(entries(json!([entry("Dark", json!("far"))])), "F32", 192, 1.0)),
+        ("attributes", {
+            let twice = json!([entry("Dark", json!(0.5)), entry("Dark", json!(0.5))]);
+            file(entries(twice), "F32", 192, 1.0)
+        }),
+        ("attributes", file(whole(), "F32", 191, 1.0)),
+        ("attributes", file(metadata("version", "2"), "F32", 193, 1.0)),
+        ("attributes", file(metadata("version", "2"), "F32", 0, 1.0)),
+        ("attributes", file(whole(), "F64", 192, 1.0)),
+        ("attributes", file(whole(), "F32", 192, 0.0)),
+        ("attributes", file(whole(), "F32", 192, f32::NAN)),
+        ("attributes", file(whole(), "F32", 192, f32::INFINITY)),
+    ];
+    let folder = support::copy(&bundle);
+    let glow = Glow::load(folder.path()).unwrap();
+    std::fs::write(folder.path().join(ATTRIBUTES_FILE), &good).unwrap();
+    assert_eq!(glow.attributes().unwrap().len(), 1);
+    for (number, (expected, file)) in cases.into_iter().enumerate() {
+        std::fs::write(folder.path().join(ATTRIBUTES_FILE), file).unwrap();
+        let error = glow.attributes().err().unwrap_or_else(|| panic!("case {number} was read"));
+        let text = error.with_causes();
+        let found = match &error {
+            Error::Attributes { .. } => "attributes",
+            Error::TensorFile(TensorFileError::Header { .. }) => "header",
+            Error::TensorFile(TensorFileError::Format { .. }) => "format",
+            Error::TensorFile(TensorFileError::Length { .. }) => "length",
+            _ => "another",
+        };
+        assert_eq!((found, error.kind()), (expected, ErrorKind::File), "case {number}: {text}");
+    }
 }

@@ -1,13 +1,10 @@
 //! Bundles that mean harm, at least one for each check: every one is refused with an error of its kind, in whatever way it
-//! is loaded. Messages are compared in `bad_input`.
+//! is loaded. Messages are compared in `bad_input`, attributes in `attributes`.
 mod support;
 
 use glow_models::onnx::{attribute, entry, graph, model, node, tensor};
 use glow_models::protobuf::{Fields, Value, append};
-use glow_models::{
-    ATTRIBUTES_FILE, Bundle, BundleError, DECODER_FILE, ENCODER_FILE, MANIFEST_FILE, TensorFileError,
-    WEIGHTS_FILE,
-};
+use glow_models::{Bundle, BundleError, DECODER_FILE, ENCODER_FILE, MANIFEST_FILE, WEIGHTS_FILE};
 use glow_runtime::{Cuda, Error, ErrorKind, Glow, GlowBuilder, OnnxRuntimeCode, Provider};
 use serde_json::{Value as Json, json};
 use std::fs;
@@ -29,10 +26,6 @@ fn variant(error: &Error) -> &'static str {
         Error::Run { .. } => "run",
         Error::NonFinite { .. } => "non-finite",
         Error::Provider { .. } => "provider",
-        Error::Attributes { .. } => "attributes",
-        Error::TensorFile(TensorFileError::Header { .. }) => "header",
-        Error::TensorFile(TensorFileError::Format { .. }) => "format",
-        Error::TensorFile(TensorFileError::Length { .. }) => "length",
         _ => "another",
     }
 }
@@ -564,73 +557,6 @@ fn formats_that_a_provider_cannot_run() {
     let cases: &[(&str, &str, Damage)] =
         &[("provider", "8 bits on CUDA", |f| set(f, "/precision", json!("int8")))];
     refused(cases, ErrorKind::Provider, &[|| usual().providers([Provider::Cuda(Cuda::default())])]);
-}
-
-/// `attributes.safetensors`: its metadata, a direction of so many numbers of a value.
-fn attributes(metadata: Json, dtype: &str, length: usize, value: f32) -> Vec<u8> {
-    let size = if dtype == "F64" { 8 } else { 4 };
-    let tensor = json!({ "dtype": dtype, "shape": [length], "data_offsets": [0, size * length] });
-    let mut header = json!({ "__metadata__": metadata, "Dark": tensor }).to_string();
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let numbers = value.to_le_bytes().repeat(length * size / 4);
-    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers].concat()
-}
-
-#[test]
-fn attributes_that_are_none() {
-    let bundle = support::unconditional();
-    let sha256 = Bundle::open(&bundle).unwrap().manifest().model_sha256().to_string();
-    let entry = |name: &str, offset: Json| {
-        let statistics = json!({ "method": "mean-difference", "orthogonalised": false, "positives": 1, "negatives": 1,
-                                 "held_out_accuracy": null });
-        json!({ "name": name, "offset": offset, "statistics": statistics })
-    };
-    let metadata = |key: &str, value: &str| {
-        let entries = json!([entry("Dark", json!(0.5))]).to_string();
-        let mut all = json!({ "format": "glow-attributes", "version": "1", "model_sha256": sha256, "attributes": entries });
-        all[key] = json!(value);
-        all
-    };
-    let whole = || metadata("version", "1");
-    let entries = |entries: Json| metadata("attributes", &entries.to_string());
-    let good = attributes(whole(), "F32", 192, 1.0);
-    let cases = [
-        ("length", vec![]),
-        ("header", b"not a file of tensors".to_vec()),
-        ("format", [&8u64.to_le_bytes()[..], b"no JSON!"].concat()),
-        ("header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
-        ("length", good[..good.len() - 4].to_vec()),
-        ("length", [&good[..], &[0; 4]].concat()),
-        ("attributes", attributes(metadata("format", "other"), "F32", 192, 1.0)),
-        ("attributes", attributes(metadata("version", "3"), "F32", 192, 1.0)),
-        ("attributes", attributes(metadata("model_sha256", "00"), "F32", 192, 1.0)),
-        ("attributes", attributes(metadata("attributes", "["), "F32", 192, 1.0)),
-        ("attributes", attributes(entries(json!([entry("", json!(0.5))])), "F32", 192, 1.0)),
-        ("attributes", attributes(entries(json!([entry("a=b", json!(0.5))])), "F32", 192, 1.0)),
-        ("attributes", attributes(entries(json!([entry("Bright", json!(0.5))])), "F32", 192, 1.0)),
-        ("attributes", attributes(entries(json!([entry("Dark", json!("far"))])), "F32", 192, 1.0)),
-        ("attributes", {
-            let twice = json!([entry("Dark", json!(0.5)), entry("Dark", json!(0.5))]);
-            attributes(entries(twice), "F32", 192, 1.0)
-        }),
-        ("attributes", attributes(whole(), "F32", 191, 1.0)),
-        ("attributes", attributes(metadata("version", "2"), "F32", 193, 1.0)),
-        ("attributes", attributes(metadata("version", "2"), "F32", 0, 1.0)),
-        ("attributes", attributes(whole(), "F64", 192, 1.0)),
-        ("attributes", attributes(whole(), "F32", 192, 0.0)),
-        ("attributes", attributes(whole(), "F32", 192, f32::NAN)),
-        ("attributes", attributes(whole(), "F32", 192, f32::INFINITY)),
-    ];
-    let folder = support::copy(&bundle);
-    let glow = Glow::load(folder.path()).unwrap();
-    replace(folder.path(), ATTRIBUTES_FILE, &good);
-    assert_eq!(glow.attributes().unwrap().len(), 1);
-    for (number, (expected, file)) in cases.into_iter().enumerate() {
-        replace(folder.path(), ATTRIBUTES_FILE, file);
-        let error = glow.attributes().err().unwrap_or_else(|| panic!("case {number} was read"));
-        let text = error.with_causes();
-        assert_eq!((variant(&error), error.kind()), (expected, ErrorKind::File), "case {number}: {text}");
-    }
 }
 
 /// Graphs with a few bytes changed, all the way through ONNX Runtime: each is refused or runs, and the process goes on.
