@@ -82,7 +82,7 @@ pub enum OnnxRuntimeCode {
 }
 
 impl OnnxRuntimeCode {
-    fn of(code: ort::ErrorCode) -> Option<Self> {
+    pub(crate) fn of(code: ort::ErrorCode) -> Option<Self> {
         use ort::ErrorCode as Code;
         Some(match code {
             Code::Ok => return None,
@@ -112,6 +112,7 @@ impl Error {
             Self::Run { source, .. } | Self::Load { source, .. } | Self::Environment { source } => {
                 source.code()
             }
+            Self::Provider { code, .. } => *code,
             _ => None,
         }
     }

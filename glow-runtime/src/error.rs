@@ -90,6 +90,8 @@ pub enum Error {
         provider: Provider,
         /// Why.
         reason: String,
+        /// ONNX Runtime's code, if it is ONNX Runtime that says so.
+        code: Option<OnnxRuntimeCode>,
     },
     /// The loaded model does not reconstruct a sample of its own; see [`GlowBuilder::check`](crate::GlowBuilder::check).
     #[error(

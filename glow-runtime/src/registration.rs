@@ -1,9 +1,9 @@
 //! Providers in ONNX Runtime's words: options, what they need, and what its messages about them mean.
-use crate::Error;
 use crate::library::{Library, Preference};
 #[cfg(feature = "openvino")]
 use crate::provider::OpenVino;
 use crate::provider::{ConvSearch, Cuda, Provider, TensorRt};
+use crate::{Error, OnnxRuntimeCode};
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use std::path::{Path, PathBuf};
 
@@ -59,8 +59,9 @@ impl Provider {
     }
 
     /// The error of a provider that ONNX Runtime does not come to terms with.
-    pub(crate) fn unusable(&self, message: &str) -> Error {
-        Error::Provider { provider: self.clone(), reason: reason(message) }
+    pub(crate) fn unusable(&self, error: &ort::Error) -> Error {
+        let code = OnnxRuntimeCode::of(error.code());
+        Error::Provider { provider: self.clone(), reason: reason(error.message()), code }
     }
 
     /// Looks for what the provider needs, so that what is missing has a clear error instead of the
@@ -73,7 +74,7 @@ impl Provider {
             #[cfg(feature = "openvino")]
             Self::OpenVino(_) => (available::<ep::OpenVINO>(), "openvino", "make setup OPENVINO=1"),
         };
-        let unusable = |reason: String| Err(Error::Provider { provider: self.clone(), reason });
+        let unusable = |reason: String| Err(Error::Provider { provider: self.clone(), reason, code: None });
         let path = &library.info.path;
         if !available {
             return unusable(format!(

@@ -60,7 +60,7 @@ impl SessionOptions {
             let Some(dispatch) = provider.dispatch(&setting) else { continue };
             builder = builder
                 .with_execution_providers([dispatch])
-                .map_err(|error| provider.unusable(error.message()))?;
+                .map_err(|error| provider.unusable(&error.into()))?;
         }
         if !self.providers.iter().any(Provider::is_cpu) {
             // Otherwise nodes that the provider does not take would land on the CPU unseen.
@@ -183,7 +183,7 @@ impl Model {
         let builder = options.builder(inputs)?;
         self.commit(builder).map_err(|source| match &options.providers[0] {
             Provider::Cpu => Error::Load { path: self.graph.path().into(), source: source.into() },
-            provider => provider.unusable(source.message()),
+            provider => provider.unusable(&source),
         })
     }
 

@@ -30,7 +30,9 @@ fn load(builder: GlowBuilder, provider: Provider, bundle: &Path) -> Option<Glow>
             None
         }
         // TensorRT is installed by itself.
-        Err(Error::Provider { provider: Provider::TensorRt(_), reason }) if reason.contains("libnvinfer") => {
+        Err(Error::Provider { provider: Provider::TensorRt(_), reason, .. })
+            if reason.contains("libnvinfer") =>
+        {
             eprintln!("not run: {reason}");
             None
         }

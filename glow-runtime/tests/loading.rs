@@ -140,7 +140,7 @@ fn gpus_refuse_int8_before_anything_else() {
     Bundle::seal(folder.path(), manifest).unwrap();
     for provider in [Provider::Cuda(Cuda::default()), Provider::TensorRt(TensorRt::default())] {
         let refused = Glow::builder().provider(provider.clone()).load(folder.path()).map(drop);
-        let Err(Error::Provider { provider: named, reason }) = refused else { panic!("{refused:?}") };
+        let Err(Error::Provider { provider: named, reason, .. }) = refused else { panic!("{refused:?}") };
         assert!(named == provider && reason.contains("int8"), "{reason}");
     }
     Glow::load(folder.path()).unwrap();

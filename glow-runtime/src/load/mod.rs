@@ -94,7 +94,11 @@ impl Loading<'_> {
         let manifest = self.bundle.manifest();
         for provider in &providers {
             if let Some(reason) = provider.refuses(manifest.precision, manifest.int8_layout()) {
-                return Err(Error::Provider { provider: provider.clone(), reason: reason.into() });
+                return Err(Error::Provider {
+                    provider: provider.clone(),
+                    reason: reason.into(),
+                    code: None,
+                });
             }
             provider.check(self.library)?;
         }
