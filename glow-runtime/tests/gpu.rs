@@ -3,8 +3,8 @@
 mod support;
 
 use glow_runtime::{
-    ConvSearch, Cuda, EncodeOptions, Error, ErrorKind, Glow, GlowBuilder, GraphKind, Job, LoadStep, Provider,
-    SampleOptions, Scheduler, SchedulerOptions, TensorRt,
+    BundleBytes, ConvSearch, Cuda, EncodeOptions, Error, ErrorKind, Glow, GlowBuilder, GraphKind, Job,
+    LoadStep, Provider, SampleOptions, Scheduler, SchedulerOptions, TensorRt,
 };
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
@@ -212,6 +212,23 @@ fn half_precision_is_close() {
     if let Some(glow) = load(Glow::builder(), Provider::TensorRt(TensorRt::default().fp16(true)), &bundle) {
         same(&glow, &cpu(&whole), &noise(9), 0.1, 0.05);
     }
+}
+
+/// ONNX Runtime takes the weights of a bundle in memory from there.
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn a_bundle_in_memory_is_the_same_model() {
+    let Some(folder) = load(Glow::builder(), cuda(), &unconditional()) else { return };
+    let read = |file: &str| std::fs::read(unconditional().join(file)).unwrap().into();
+    let bytes = BundleBytes {
+        manifest: read("model.json"),
+        weights: read("model.safetensors"),
+        encoder: Some(read("encoder.onnx")),
+        decoder: Some(read("decoder.onnx")),
+        ..Default::default()
+    };
+    let memory = Glow::builder().provider(cuda()).load_bytes(bytes).unwrap();
+    same(&memory, &folder, &noise(9), 0.0, 0.0);
 }
 
 /// What has no kernels there says so before anything is loaded.
