@@ -1,11 +1,10 @@
 //! The loaded model.
 use crate::graph::Graph;
-use crate::load::optimised::Models;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
 use crate::partial::Partial;
 use crate::ports::{Input, Output, PerLevel, Wanted};
 use crate::progress::LoadTimes;
-use crate::session::SessionOptions;
+use crate::session::{Models, SessionOptions};
 use crate::{Architecture, Attributes, Error, GraphKind, Latents, Manifest, OnnxRuntime, Provider, trace};
 use glow_models::Bundle;
 use glow_models::random::{self, Purpose};

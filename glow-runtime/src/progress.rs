@@ -1,5 +1,5 @@
 //! Progress of loading, and the time that each step took.
-use crate::{GraphKind, Provider, trace};
+use crate::{GraphKind, Provider};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -102,7 +102,7 @@ impl Progress {
     }
 
     pub fn report(&self, step: LoadStep) {
-        trace::load_step(&step);
+        event(&step);
         if let Some(listener) = &self.0 {
             listener(step);
         }
@@ -131,6 +131,28 @@ impl Progress {
             result
         })
     }
+}
+
+/// A step of loading as an event: a warning if something is not as it was asked for.
+fn event(step: &LoadStep) {
+    #[cfg(feature = "tracing")]
+    match step {
+        LoadStep::PassedOver { provider, reason } => {
+            tracing::warn!(target: "glow_runtime", %provider, reason, "a provider is passed over");
+        }
+        LoadStep::CacheDamaged { entry, reason } => {
+            tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "an entry of the cache is damaged");
+        }
+        LoadStep::NotCached { entry, reason } => {
+            tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "nothing is kept in the cache");
+        }
+        LoadStep::NotShared { reason } => {
+            tracing::warn!(target: "glow_runtime", reason, "the sessions do not share the weights");
+        }
+        step => tracing::debug!(target: "glow_runtime", ?step, "loading"),
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = step;
 }
 
 /// Does some work and adds its time to a sum.

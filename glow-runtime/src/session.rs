@@ -1,5 +1,4 @@
 //! Sessions of ONNX Runtime: how they are made, and of what.
-use crate::Error;
 use crate::device::{self, Device};
 use crate::library::Library;
 use crate::load::scratch::Scratch;
@@ -7,6 +6,7 @@ use crate::ports::Port;
 use crate::provider::Provider;
 use crate::registration::Setting;
 use crate::weights::Constants;
+use crate::{Error, GraphKind};
 use glow_models::{Bundle, WEIGHTS_FILE};
 use ort::AsPointer;
 use ort::session::Session;
@@ -176,6 +176,9 @@ pub(crate) struct Model {
     /// Whether the graph has been optimised for this machine before.
     pub optimised: bool,
 }
+
+/// One for each graph.
+pub(crate) type Models = Vec<(GraphKind, Model)>;
 
 impl Model {
     pub fn session(&self, inputs: &[Port], options: &SessionOptions) -> Result<Session, Error> {

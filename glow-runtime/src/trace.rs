@@ -1,5 +1,4 @@
 //! Spans and events of the crate `tracing`, with the feature of that name; nothing at all without it.
-use crate::progress::LoadStep;
 
 /// Opens a span until the end of the block: its level, its name as a literal, its fields.
 macro_rules! span {
@@ -35,28 +34,6 @@ impl Origin {
         #[cfg(feature = "tracing")]
         tracing::Span::current().follows_from(&self.0);
     }
-}
-
-/// A step of loading as an event: a warning if something is not as it was asked for.
-pub(crate) fn load_step(step: &LoadStep) {
-    #[cfg(feature = "tracing")]
-    match step {
-        LoadStep::PassedOver { provider, reason } => {
-            tracing::warn!(target: "glow_runtime", %provider, reason, "a provider is passed over");
-        }
-        LoadStep::CacheDamaged { entry, reason } => {
-            tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "an entry of the cache is damaged");
-        }
-        LoadStep::NotCached { entry, reason } => {
-            tracing::warn!(target: "glow_runtime", entry = %entry.display(), reason, "nothing is kept in the cache");
-        }
-        LoadStep::NotShared { reason } => {
-            tracing::warn!(target: "glow_runtime", reason, "the sessions do not share the weights");
-        }
-        step => tracing::debug!(target: "glow_runtime", ?step, "loading"),
-    }
-    #[cfg(not(feature = "tracing"))]
-    let _ = step;
 }
 
 /// ONNX Runtime's log as events of the target `onnxruntime`.

@@ -239,7 +239,7 @@ impl ImageWriter<'_> {
             false => Err(glow_runtime::Error::NonFinite {
                 array: "the decoded value",
                 images: self.failed,
-                hint: "; the others are written. Such latents lie too far out: try a lower temperature",
+                hint: "; what is finite is written. Such latents lie too far out: try a lower temperature",
             }
             .into()),
         }

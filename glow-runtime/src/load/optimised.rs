@@ -6,7 +6,7 @@
 use super::scratch::{Scratch, ScratchFile};
 use super::{cache, source};
 use crate::onnx::{ExternalTensor, external_tensors, relocate};
-use crate::session::{Elsewhere, GraphFile, Model, SessionOptions};
+use crate::session::{Elsewhere, GraphFile, Model, Models, SessionOptions};
 use crate::weights::{Constants, Weights};
 use crate::{Error, GraphKind};
 use glow_models::Bundle;
@@ -21,9 +21,6 @@ use std::sync::Arc;
 pub(crate) const WEIGHTS: &str = "weights.bin";
 /// Tensors begin on borders of this many bytes.
 const ALIGNMENT: u64 = 64;
-
-/// One for each graph.
-pub(crate) type Models = Vec<(GraphKind, Model)>;
 
 /// Graphs that were optimised, with the weights of all of them.
 pub(crate) struct Optimised {

@@ -1,6 +1,5 @@
 //! The bundle's own graphs and weights, as sessions are made from them.
-use super::optimised::Models;
-use crate::session::{Elsewhere, GraphFile, Model, SessionOptions};
+use crate::session::{Elsewhere, GraphFile, Model, Models, SessionOptions};
 use crate::weights::{Constants, Weights};
 use crate::{Error, GraphKind, Provider};
 use glow_models::{Bundle, WEIGHTS_FILE};
