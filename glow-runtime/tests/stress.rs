@@ -286,11 +286,19 @@ fn stress_scheduler(glow: Glow, seconds: f64) -> (Ends, Vec<Counters>, Vec<u64>)
 #[test]
 fn a_scheduler_gives_sixteen_threads_what_one_gets() {
     for sessions in [1, 3] {
-        let glow = Glow::builder().sessions(sessions).load(support::unconditional()).unwrap();
-        let (ends, ..) = stress_scheduler(glow, 1.0);
-        for end in [&ends.done, &ends.cancelled, &ends.left] {
-            assert!(end.load(Ordering::Relaxed) > 0, "{ends:?}");
+        // Which ends there are is a matter of chance, and of what else the machine does.
+        let mut seen = [0; 3];
+        for _round in 0..30 {
+            let glow = Glow::builder().sessions(sessions).load(support::unconditional()).unwrap();
+            let (ends, ..) = stress_scheduler(glow, 1.0);
+            for (seen, end) in seen.iter_mut().zip([&ends.done, &ends.cancelled, &ends.left]) {
+                *seen += end.load(Ordering::Relaxed);
+            }
+            if !seen.contains(&0) {
+                break;
+            }
         }
+        assert!(!seen.contains(&0), "done, cancelled, left: {seen:?}");
     }
 }
 
