@@ -3,10 +3,12 @@
 //!
 //! `make test-onnxruntimes` fetches the versions and says in the environment which they are. A process can open one
 //! ONNX Runtime, so the test starts itself once for each.
-use glow_export::{Reference, ReferenceEncoding, Weights};
-use glow_models::{
-    Architecture, Bundle, Checkpoint, CheckpointMeta, Config, Group, Precision, thaw, write_atomically,
-};
+#[path = "support/evaluated.rs"]
+mod evaluated;
+
+use evaluated::evaluated;
+use glow_export::{Reference, ReferenceEncoding};
+use glow_models::{Architecture, Bundle, Precision, thaw};
 use glow_runtime::{Error, Glow, Interpolation, Latents, OnnxRuntime};
 use ndarray::{Array3, Array4, ArrayView3, Axis};
 use serde_json::{Value, json};
@@ -172,7 +174,7 @@ struct Expected {
 impl Expected {
     fn of(bundle: &Path) -> Self {
         let bundle = Bundle::open(bundle).unwrap();
-        let reference = reference(&bundle);
+        let reference = evaluated(&thaw(&bundle).unwrap());
         let a = reference.architecture();
         let (images, noise, latents) = (images(a), noise(a), latents(a));
         let label = labels(a).map(|labels| labels[0] as usize);
@@ -282,23 +284,4 @@ fn worse(a: f64, b: f64) -> f64 {
 
 fn bytes(value: &Value) -> Vec<u8> {
     value.as_array().unwrap().iter().map(|value| value.as_u64().unwrap() as u8).collect()
-}
-
-/// The bundle's parameters as a checkpoint, evaluated in float64.
-fn reference(bundle: &Bundle) -> Reference {
-    let thawed = thaw(bundle).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("thawed.safetensors");
-    let meta = CheckpointMeta {
-        config: Config { model: thawed.architecture().clone(), ..Default::default() },
-        actnorm_initialised: true,
-        ..Default::default()
-    };
-    write_atomically(&path, |out| {
-        Checkpoint::write(out, &meta, &Group::WEIGHTS[..1], |_, parameter, out| {
-            out.write_all(&thawed.bytes(parameter))
-        })
-    })
-    .unwrap();
-    Reference::new(&Checkpoint::open(&path).unwrap(), Weights::Averaged).unwrap()
 }

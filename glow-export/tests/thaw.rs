@@ -1,11 +1,11 @@
 //! A thawed bundle computes what the checkpoint did that it was frozen from.
+#[path = "support/evaluated.rs"]
+mod evaluated;
 mod support;
 
+use evaluated::evaluated;
 use glow_export::{DataKind, DataSpec, ExportOptions, Precision, Reference, Weights, export};
-use glow_models::{
-    Architecture, Bundle, Checkpoint, CheckpointMeta, Config, Coupling, Dtype, Group, ParameterValues,
-    Permutation, Role, ThawError, thaw, write_atomically,
-};
+use glow_models::{Architecture, Bundle, Checkpoint, Coupling, Dtype, Permutation, Role, ThawError, thaw};
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -53,22 +53,6 @@ fn frozen_of(
     let bundle = folder.join("bundle");
     export(&checkpoint, &bundle, &options).unwrap();
     (reference, Bundle::open(&bundle).unwrap())
-}
-
-fn evaluated(thawed: &ParameterValues, folder: &Path) -> Reference {
-    let path = folder.join("thawed.safetensors");
-    let meta = CheckpointMeta {
-        config: Config { model: thawed.architecture().clone(), ..Default::default() },
-        actnorm_initialised: true,
-        ..Default::default()
-    };
-    write_atomically(&path, |out| {
-        Checkpoint::write(out, &meta, &Group::WEIGHTS[..1], |_, parameter, out| {
-            out.write_all(&thawed.bytes(parameter))
-        })
-    })
-    .unwrap();
-    Reference::new(&Checkpoint::open(&path).unwrap(), Weights::Averaged).unwrap()
 }
 
 /// The largest difference, to the size of the largest number or to 1.
@@ -125,7 +109,7 @@ fn every_option_thaws_to_the_same_model() {
         };
         let expected = Architecture { permutation: plain, ..architecture.clone() };
         assert_eq!(*thawed.architecture(), expected);
-        let found = differences(&reference, &evaluated(&thawed, folder.path()));
+        let found = differences(&reference, &evaluated(&thawed));
         assert!(found[0] < 1e-6 && found[1] < 1e-6 && found[2] < 1e-6, "{found:?} for {architecture:?}");
         worst.iter_mut().zip(found).for_each(|(worst, found)| *worst = worse(*worst, found));
     }
@@ -142,7 +126,7 @@ fn a_single_file_graph_and_channels_of_ones_thaw_too() {
         let options = ExportOptions { verify: false, inline, ..Default::default() };
         let (reference, bundle) = frozen(&architecture, options, folder.path());
         thawed.push(thaw(&bundle).unwrap());
-        let found = differences(&reference, &evaluated(&thawed[thawed.len() - 1], folder.path()));
+        let found = differences(&reference, &evaluated(&thawed[thawed.len() - 1]));
         assert!(found[0] < 1e-6, "{found:?}");
     }
     assert_eq!(thawed[0], thawed[1]);
@@ -166,7 +150,7 @@ fn a_deep_model_thaws_to_the_same() {
             values.iter_mut().skip(1).step_by(2).for_each(|raw| *raw += 3.0);
         }
     });
-    let found = differences(&reference, &evaluated(&thaw(&bundle).unwrap(), folder.path()));
+    let found = differences(&reference, &evaluated(&thaw(&bundle).unwrap()));
     println!("log_prob {:.1e} relative, latents {:.1e}, x {:.1e}", found[0], found[1], found[2]);
     assert!(found[0] < 1e-6 && found[1] < 1e-4 && found[2] < 1e-4, "{found:?}");
 }
@@ -183,7 +167,7 @@ fn narrower_formats_thaw_to_their_rounded_weights() {
             let images = Some(DataSpec { kind: DataKind::Images, path: photos });
             let options = ExportOptions { precision, images, verify: false, ..Default::default() };
             let (reference, bundle) = frozen(&architecture, options, folder.path());
-            differences(&reference, &evaluated(&thaw(&bundle).unwrap(), folder.path()))
+            differences(&reference, &evaluated(&thaw(&bundle).unwrap()))
         };
         let [fp32, fp16, int8] = [Precision::Fp32, Precision::Fp16, Precision::Int8].map(cost);
         println!("x: fp32 {:.1e}, fp16 {:.1e}, int8 {:.1e}", fp32[2], fp16[2], int8[2]);

@@ -1,7 +1,7 @@
 //! The loaded model.
 use crate::graph::Graph;
 use crate::options::{EncodeOptions, Interpolation, Noise, SampleOptions};
-use crate::partial::Partial;
+use crate::partial::{Partial, ascending};
 use crate::ports::{Input, Output, PerLevel, Wanted};
 use crate::progress::LoadTimes;
 use crate::session::{Models, SessionOptions};
@@ -186,8 +186,20 @@ impl Glow {
         noise: impl Into<ArrayView4<'b, f32>>,
         labels: Option<&[i64]>,
     ) -> Result<Encoded, Error> {
-        let graph = self.graph(GraphKind::Encoder)?;
         let (images, noise) = (images.into(), noise.into());
+        let outputs = self.run_encoder(images, noise, labels, Wanted::ALL)?;
+        self.encoded(images.dim().0, outputs).complete(ENCODED)
+    }
+
+    /// What the encoder gives, as far as it is wanted.
+    pub(crate) fn run_encoder(
+        &self,
+        images: ArrayView4<'_, u8>,
+        noise: ArrayView4<'_, f32>,
+        labels: Option<&[i64]>,
+        wanted: Wanted,
+    ) -> Result<PerLevel<Output>, Error> {
+        let graph = self.graph(GraphKind::Encoder)?;
         self.check_images("images", images.shape())?;
         self.check_noise(noise, images.shape())?;
         let n = images.dim().0;
@@ -198,8 +210,7 @@ impl Glow {
             Input::Floats(noise.as_slice().expect("standard layout")),
         ];
         inputs.extend(self.check_labels(labels, n)?.map(Input::Labels));
-
-        self.encoded(n, graph.run(&inputs, n, self.chunk, Wanted::ALL)?).complete(ENCODED)
+        graph.run(&inputs, n, self.chunk, wanted)
     }
 
     /// Decodes latents into images.
@@ -479,12 +490,9 @@ pub(crate) const DECODED: (&str, &str) =
     ("the decoded value", ": too far out in latent space; try a lower temperature or a shorter way");
 pub(crate) const ENCODED: (&str, &str) = ("the latent or the log-likelihood", "");
 
-/// The images that are not finite in some output, in ascending order.
+/// The images that are not finite in some output.
 fn non_finite(outputs: &mut [Output]) -> Vec<usize> {
-    let mut images: Vec<usize> = outputs.iter_mut().flat_map(|output| output.non_finite.drain(..)).collect();
-    images.sort_unstable();
-    images.dedup();
-    images
+    ascending(outputs.iter_mut().flat_map(|output| output.non_finite.drain(..)))
 }
 
 /// Checks that all numbers are finite, `size` of them an image.

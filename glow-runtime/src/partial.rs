@@ -38,3 +38,11 @@ impl<T> Partial<T> {
         }
     }
 }
+
+/// Images by their places, each once and in ascending order.
+pub(crate) fn ascending(images: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut images: Vec<usize> = images.collect();
+    images.sort_unstable();
+    images.dedup();
+    images
+}

@@ -3,14 +3,14 @@
 mod support;
 
 use glow_runtime::{
-    BundleBytes, ConvSearch, Cuda, EncodeOptions, Error, ErrorKind, Glow, GlowBuilder, GraphKind, Job,
-    LoadStep, Provider, SampleOptions, Scheduler, SchedulerOptions, TensorRt,
+    ConvSearch, Cuda, EncodeOptions, Error, ErrorKind, Glow, GlowBuilder, GraphKind, Job, LoadStep, Provider,
+    SampleOptions, Scheduler, SchedulerOptions, TensorRt,
 };
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{checkpoint, noise, unconditional};
+use support::{checkpoint, in_memory, noise, unconditional};
 
 /// A model of real size, with trained weights: the faces that come with the project, in 8 bits.
 fn faces() -> PathBuf {
@@ -219,14 +219,7 @@ fn half_precision_is_close() {
 #[ignore = "needs a GPU: make test-gpu"]
 fn a_bundle_in_memory_is_the_same_model() {
     let Some(folder) = load(Glow::builder(), cuda(), &unconditional()) else { return };
-    let read = |file: &str| std::fs::read(unconditional().join(file)).unwrap().into();
-    let bytes = BundleBytes {
-        manifest: read("model.json"),
-        weights: read("model.safetensors"),
-        encoder: Some(read("encoder.onnx")),
-        decoder: Some(read("decoder.onnx")),
-        ..Default::default()
-    };
+    let bytes = in_memory(&unconditional());
     let memory = Glow::builder().provider(cuda()).load_bytes(bytes).unwrap();
     same(&memory, &folder, &noise(9), 0.0, 0.0);
 }

@@ -8,7 +8,7 @@ use glow_runtime::{
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use support::{copy, noise, unconditional};
+use support::{copy, in_memory, noise, unconditional};
 
 /// Everything that a model says of some images.
 fn answers(glow: &Glow) -> (glow_runtime::Encoded, ndarray::Array4<u8>) {
@@ -254,14 +254,7 @@ fn damaged_weights_leave_nothing_in_the_cache() {
 
 #[test]
 fn a_bundle_in_memory_is_the_same_model() {
-    let read = |file: &str| Some(std::fs::read(unconditional().join(file)).unwrap().into());
-    let bytes = BundleBytes {
-        manifest: read("model.json").unwrap(),
-        weights: read("model.safetensors").unwrap(),
-        encoder: read("encoder.onnx"),
-        decoder: read("decoder.onnx"),
-        ..Default::default()
-    };
+    let bytes = in_memory(&unconditional());
     let glow = Glow::from_bytes(bytes.clone()).unwrap();
     assert_eq!(answers(&glow), answers(&support::load()));
     assert_eq!(glow.folder(), None);

@@ -2,8 +2,8 @@
 #![cfg(feature = "openvino")]
 mod support;
 
-use glow_runtime::{BundleBytes, EncodeOptions, Glow, GraphKind, OpenVino, OpenVinoPrecision, Provider};
-use support::{noise, unconditional};
+use glow_runtime::{EncodeOptions, Glow, GraphKind, OpenVino, OpenVinoPrecision, Provider};
+use support::{in_memory, noise, unconditional};
 
 #[test]
 fn openvino_computes_the_same_model() {
@@ -36,14 +36,7 @@ fn openvino_computes_the_same_model() {
         }
     }
     // The weights of a bundle in memory go into its graph.
-    let read = |file: &str| std::fs::read(unconditional().join(file)).unwrap();
-    let bytes = BundleBytes {
-        manifest: read("model.json").into(),
-        weights: read("model.safetensors").into(),
-        encoder: Some(read("encoder.onnx").into()),
-        decoder: Some(read("decoder.onnx").into()),
-        ..Default::default()
-    };
+    let bytes = in_memory(&unconditional());
     let builder = Glow::builder().provider(provider(OpenVinoPrecision::F32)).onnxruntime(&library).threads(2);
     let glow = builder.load_bytes(bytes).unwrap();
     assert_eq!(glow.reconstruct(&images, None).unwrap(), images);

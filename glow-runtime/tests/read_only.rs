@@ -3,9 +3,9 @@
 #![cfg(target_os = "linux")]
 mod support;
 
-use glow_runtime::{BundleBytes, EncodeOptions, Error, Glow, GraphKind, LoadStep};
+use glow_runtime::{EncodeOptions, Error, Glow, GraphKind, LoadStep};
 use std::sync::{Arc, Mutex};
-use support::{copy, noise, unconditional};
+use support::{copy, in_memory, noise, unconditional};
 
 /// Mappings of weights in memory that this process has.
 fn weights_in_memory() -> usize {
@@ -24,14 +24,7 @@ fn nothing_is_written() {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&steps);
     let builder = Glow::builder().on_progress(move |step| seen.lock().unwrap().push(step));
-    let read = |file: &str| std::fs::read(bundle.path().join(file)).unwrap();
-    let bytes = BundleBytes {
-        manifest: read("model.json").into(),
-        weights: read("model.safetensors").into(),
-        encoder: Some(read("encoder.onnx").into()),
-        decoder: Some(read("decoder.onnx").into()),
-        ..Default::default()
-    };
+    let bytes = in_memory(bundle.path());
     let reference = builder.clone().share_weights(false).load(bundle.path()).unwrap();
     assert_eq!(weights_in_memory(), 0);
     let encode = |glow: &Glow| glow.encode(&noise(3), &EncodeOptions::new()).unwrap();

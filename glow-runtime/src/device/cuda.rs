@@ -1,5 +1,5 @@
 //! NVIDIA GPUs.
-use super::cudart::Cudart;
+use super::cudart::{Cudart, Way};
 use super::{Device, Memory};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
@@ -37,12 +37,12 @@ impl Device for Cuda {
     fn upload(&self, host: &DynTensor, device: &mut dyn Memory, bytes: usize) -> ort::Result<()> {
         let to = device.tensor_mut().data_ptr_mut().cast();
         // SAFETY: both tensors have at least so many bytes, and nothing else uses them meanwhile.
-        unsafe { Cudart::get()?.copy_to_device(self.0, to, host.data_ptr().cast(), bytes) }
+        unsafe { Cudart::get()?.copy(self.0, to, host.data_ptr().cast(), bytes, Way::ToDevice) }
     }
 
     fn download(&self, device: &dyn Memory, host: &mut DynTensor, bytes: usize) -> ort::Result<()> {
         let from = device.tensor().data_ptr().cast();
         // SAFETY: as above.
-        unsafe { Cudart::get()?.copy_to_host(self.0, host.data_ptr_mut().cast(), from, bytes) }
+        unsafe { Cudart::get()?.copy(self.0, host.data_ptr_mut().cast(), from, bytes, Way::ToHost) }
     }
 }

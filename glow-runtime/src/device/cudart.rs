@@ -11,9 +11,12 @@ pub(super) struct Cudart {
     error_string: unsafe extern "C" fn(c_int) -> *const c_char,
 }
 
-/// `cudaMemcpyKind`.
-const HOST_TO_DEVICE: c_int = 1;
-const DEVICE_TO_HOST: c_int = 2;
+/// Where to, as the numbers of `cudaMemcpyKind`.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    ToDevice = 1,
+    ToHost = 2,
+}
 
 /// The newest first. Any version serves: all work in the one context that a process has on a GPU.
 const NAMES: &[&str] = if cfg!(windows) {
@@ -53,44 +56,23 @@ impl Cudart {
         }
     }
 
+    /// Copies so many bytes, and returns when they have arrived.
+    ///
     /// # Safety
-    /// `to` is memory of that device and `from` of the host, both of at least so many bytes, and no one else uses them.
-    pub unsafe fn copy_to_device(
+    /// One end is memory of that device and the other of the host, as `way` says; both have at least so many bytes, and no
+    /// one else uses them.
+    pub unsafe fn copy(
         &self,
         device: u32,
         to: *mut c_void,
         from: *const c_void,
         bytes: usize,
-    ) -> ort::Result<()> {
-        // SAFETY: as the caller's.
-        unsafe { self.copy(device, to, from, bytes, HOST_TO_DEVICE) }
-    }
-
-    /// # Safety
-    /// `to` is memory of the host and `from` of that device, both of at least so many bytes, and no one else uses them.
-    pub unsafe fn copy_to_host(
-        &self,
-        device: u32,
-        to: *mut c_void,
-        from: *const c_void,
-        bytes: usize,
-    ) -> ort::Result<()> {
-        // SAFETY: as the caller's.
-        unsafe { self.copy(device, to, from, bytes, DEVICE_TO_HOST) }
-    }
-
-    unsafe fn copy(
-        &self,
-        device: u32,
-        to: *mut c_void,
-        from: *const c_void,
-        bytes: usize,
-        kind: c_int,
+        way: Way,
     ) -> ort::Result<()> {
         // SAFETY: a number that is no device's gives an error.
         self.check(unsafe { (self.set_device)(device as c_int) })?;
-        // SAFETY: as the caller's. The call returns when the bytes have arrived.
-        self.check(unsafe { (self.copy)(to, from, bytes, kind) })
+        // SAFETY: as the caller's.
+        self.check(unsafe { (self.copy)(to, from, bytes, way as c_int) })
     }
 
     fn check(&self, code: c_int) -> ort::Result<()> {
@@ -123,8 +105,9 @@ mod tests {
         assert_eq!(error.message(), "CUDA failure 2: out of memory");
         let (from, mut to) = ([1u8; 4], [0u8; 4]);
         // SAFETY: no device has this number, so nothing is copied.
-        let copied =
-            unsafe { cudart.copy_to_device(9999, to.as_mut_ptr().cast(), from.as_ptr().cast(), from.len()) };
+        let copied = unsafe {
+            cudart.copy(9999, to.as_mut_ptr().cast(), from.as_ptr().cast(), from.len(), Way::ToDevice)
+        };
         assert!(copied.unwrap_err().message().starts_with("CUDA failure "));
     }
 }

@@ -5,7 +5,9 @@ mod reference;
 
 pub use reference::{OodScore, ReferenceScores, ScoreKind};
 
-use crate::{Error, Glow, ScoreOptions, trace};
+use crate::partial::ascending;
+use crate::ports::Wanted;
+use crate::{Error, Glow, GraphKind, ScoreOptions, trace};
 use ndarray::ArrayView4;
 
 /// The likelihood of one image, over several draws of the dequantization noise.
@@ -40,14 +42,17 @@ impl Glow {
         Tally::check_draws(options.draws)?;
         let images = images.into();
         self.check_images("images", images.shape())?;
-        trace::span!(DEBUG, "score", images = images.dim().0);
-        let mut tallies = vec![Tally::default(); images.dim().0];
+        let n = images.dim().0;
+        trace::span!(DEBUG, "score", images = n);
+        // The latents are left where they are.
+        let wanted = Wanted::last(self.graph(GraphKind::Encoder)?.outputs().len());
+        let mut log_prob = Vec::new();
         for draw in 0..options.draws as u64 {
-            let noise = self.noise(images.dim().0, options.seed, options.first, draw);
-            let encoded = self.encode_with(images, noise.view(), options.labels.as_deref())?;
-            tallies.iter_mut().zip(encoded.log_prob).for_each(|(tally, nats)| tally.add(f64::from(nats)));
+            let noise = self.noise(n, options.seed, options.first, draw);
+            let mut outputs = self.run_encoder(images, noise.view(), options.labels.as_deref(), wanted)?;
+            log_prob.append(&mut outputs.last_mut().expect("the log-likelihood").floats);
         }
-        Ok(Tally::all(&tallies, self))
+        Tally::scores(self, &log_prob, n)
     }
 
     /// log p(image) in nats for images [N, H, W, C]: [`Score::log_prob`] of [`Glow::score`].
@@ -96,11 +101,9 @@ impl Tally {
     /// with the second, and so on.
     pub fn scores(glow: &Glow, log_prob: &[f32], n: usize) -> Result<Vec<Score>, Error> {
         let mut tallies = vec![Self::default(); n];
-        let mut images: Vec<usize> =
-            (0..log_prob.len()).filter(|&i| !log_prob[i].is_finite()).map(|i| i % n).collect();
+        let of = |(i, nats): (usize, &f32)| (!nats.is_finite()).then_some(i % n);
+        let images = ascending(log_prob.iter().enumerate().filter_map(of));
         if !images.is_empty() {
-            images.sort_unstable();
-            images.dedup();
             return Err(Error::NonFinite { array: "the log-likelihood", images, hint: "" });
         }
         for (i, &nats) in log_prob.iter().enumerate() {

@@ -4,7 +4,7 @@
 
 pub mod checkpoint;
 
-use glow_runtime::{Glow, LatentShape};
+use glow_runtime::{BundleBytes, Glow, LatentShape};
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -29,6 +29,18 @@ pub fn copy(bundle: &Path) -> TempDir {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
     folder
+}
+
+/// The files of a bundle in memory.
+pub fn in_memory(bundle: &Path) -> BundleBytes {
+    let read = |file: &str| std::fs::read(bundle.join(file)).unwrap();
+    BundleBytes {
+        manifest: read("model.json").into(),
+        weights: read("model.safetensors").into(),
+        encoder: Some(read("encoder.onnx").into()),
+        decoder: Some(read("decoder.onnx").into()),
+        ..Default::default()
+    }
 }
 
 /// Images without any structure.
