@@ -28,12 +28,13 @@ pub fn run(options: ServeOptions, models: Vec<ModelSource>) -> Result<bool, Serv
     let finished = runtime.block_on(async {
         // Before the models are loaded, so that a signal meanwhile is not lost.
         let mut signals = Signals::new().map_err(start)?;
+        let hangups = hangups().map_err(start)?;
         let server = tokio::select! {
             server = Server::bind(options, models) => server?,
             () = signals.stop() => return Ok(true),
         };
         let handle = server.handle();
-        tokio::spawn(reload_on_signal(handle.clone()));
+        tokio::spawn(reload_on_signal(handle.clone(), hangups));
         if let Some(interval) = watch {
             tokio::spawn(reload_on_change(handle, interval));
         }
@@ -63,16 +64,27 @@ async fn reload_on_change(handle: Handle, interval: Duration) {
 }
 
 #[cfg(unix)]
-async fn reload_on_signal(handle: Handle) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
+type Hangups = tokio::signal::unix::Signal;
+
+#[cfg(unix)]
+fn hangups() -> io::Result<Hangups> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+}
+
+#[cfg(unix)]
+async fn reload_on_signal(handle: Handle, mut hangups: Hangups) {
+    while hangups.recv().await.is_some() {
         handle.reload().await;
     }
 }
 
 #[cfg(not(unix))]
-async fn reload_on_signal(_: Handle) {}
+fn hangups() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn reload_on_signal(_: Handle, (): ()) {}
 
 /// The signals that end the process.
 struct Signals {
